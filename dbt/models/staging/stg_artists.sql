@@ -1,0 +1,5 @@
+select
+    id as artist_id,
+    name as artist_name,
+    updated_at
+from {{ current('artists') }}
