@@ -1,0 +1,309 @@
+"""The one way to ClickHouse: reads of current rows, reads of history, inserts and statements."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from workbench.errors import LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
+from workbench.lake.server import Address, EmbeddedLake
+from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_prewhere, quote, quote_table
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["HISTORY_COMMENT", "Lake"]
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any]
+
+# reads of all physical rows say so in the server's query log; every other read is of current rows
+HISTORY_COMMENT = "skygraph: history"
+
+_QUERY_TIMEOUT_S = 6 * 3600
+
+# ClickHouse error numbers, and what to do about them
+_HINTS = {
+    60: "",  # unknown table: the message names it
+    62: "check the statement's syntax",
+    81: "",
+    159: "the statement ran out of its time; narrow it",
+    241: "the statement ran out of memory; narrow it or read fewer columns",
+    243: "the lake's disk is full; free some space and run it again: nothing half-written is kept",
+    516: "check user and password of SKYGRAPH_CLICKHOUSE_URL",
+}
+
+
+class Lake:
+    """The lake of one workspace: the embedded one, started when first needed, or the server of `clickhouse_url`.
+
+    Safe to use from several threads. `readable` are source folders that an embedded engine may read.
+    """
+
+    def __init__(self, settings: Settings, *, readable: Sequence[Path] = ()) -> None:
+        self.settings = settings
+        self.placement = Placement(settings.cluster)
+        self.embedded = None if settings.clickhouse_url else EmbeddedLake(settings, readable=readable)
+        self._lock = threading.RLock()
+        self._connected: Any = None
+        self._address: Address | None = None
+
+    # --- reads
+
+    def query(
+        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """Run a SELECT over current rows: one per key, deleted keys left out, whatever tables and views it reads.
+
+        `{name:Type}` placeholders are bound by the server from `parameters`. Times come back as aware UTC.
+
+        Raises:
+            UsageError: the statement has an explicit PREWHERE, which would look at rows before versions are merged.
+            QueryError: the lake refused it.
+            LakeUnavailable: the lake did not answer; trying again may help.
+        """
+        if find_prewhere(sql):
+            raise UsageError(
+                "PREWHERE looks at rows before their versions are merged, so the answer would not be of current rows",
+                hint="write WHERE; the engine moves it by itself where that is safe",
+            )
+        return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(settings or {})})
+
+    def query_history(
+        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
+        return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
+
+    def scalar(self, sql: str, parameters: Parameters | None = None) -> Any:
+        """The first value of the first row of a SELECT over current rows; None when there is no row."""
+        table = self.query(sql, parameters)
+        return table.column(0)[0].as_py() if table.num_rows else None
+
+    def current(
+        self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None
+    ) -> pa.Table:
+        """The newest version of each row of a table, deleted keys left out, in key order.
+
+        When nothing matches, the answer has zero rows and the full schema. `where` is SQL over the table's columns.
+
+        Raises:
+            UnknownName: there is no such table; names the nearest.
+        """
+        return self.query(self._select(table, where, limit), parameters)
+
+    def history(
+        self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None
+    ) -> pa.Table:
+        """All physical rows of a table: every version of every key that the engine still has, in key order."""
+        return self.query_history(self._select(table, where, limit), parameters)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column name to ClickHouse type, in order; empty when there is no such table."""
+        database, _, name = table.partition(".")
+        found = self.query(
+            "select name, type from system.columns where database = {d:String} and table = {t:String} order by position",
+            {"d": database, "t": name},
+        )
+        return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
+
+    def tables(self, database: str) -> list[str]:
+        """Names of the tables and views of a database, sorted; empty when there is no such database."""
+        found = self.query("select name from system.tables where database = {d:String} order by name", {"d": database})
+        return [str(name) for name in found.column("name").to_pylist()]
+
+    def key(self, table: str) -> list[str]:
+        """The columns of a table's sorting key; empty for a view.
+
+        Raises:
+            UnknownName: there is no such table; names the nearest.
+        """
+        database, _, name = table.partition(".")
+        found = self.query(
+            "select sorting_key from system.tables where database = {d:String} and name = {t:String}",
+            {"d": database, "t": name},
+        )
+        if not found.num_rows:
+            raise self.unknown_table(table)
+        # a key is a list of plain columns here: our own DDL wrote it
+        in_key = self.query(
+            "select name from system.columns where database = {d:String} and table = {t:String} and is_in_sorting_key "
+            "order by position",
+            {"d": database, "t": name},
+        )
+        names = [str(n) for n in in_key.column("name").to_pylist()]
+        order = str(found.column(0)[0].as_py())
+        return sorted(names, key=lambda n: order.find(n))
+
+    def unknown_table(self, table: str) -> UnknownName:
+        """The error for a table that is not there."""
+        known = self.query(
+            "select concat(database, '.', name) from system.tables "
+            "where database not in ('system', 'information_schema', 'INFORMATION_SCHEMA', 'default') "
+            "and not startsWith(name, '_')"
+        )
+        hint = None if known.num_rows else "the lake has no table yet; run `skygraph sync`"
+        return UnknownName("table", table, [str(n) for n in known.column(0).to_pylist()], hint=hint)
+
+    # --- writes
+
+    def insert(self, table: str, rows: pa.Table | pa.RecordBatch) -> int:
+        """Append rows to a table, by column name; returns how many. Not retried by itself."""
+        import pyarrow as pa
+
+        arrow = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        database, _, name = table.partition(".")
+        if not arrow.num_rows:
+            return 0
+        self._call(lambda client: client.insert_arrow(quote(name), arrow, database=database), retry=False)
+        return int(arrow.num_rows)
+
+    def command(
+        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None, retry: bool = False
+    ) -> int:
+        """Run DDL or an INSERT ... SELECT, whose reads are of current rows; returns the rows written.
+
+        With `retry` it is run again after a lost connection: only for statements that may run twice.
+        """
+        every = {"wait_end_of_query": 1, **CURRENT_SETTINGS, **(settings or {})}
+
+        def run(client: Any) -> int:
+            with self._interruptible(client) as query_id:
+                summary = client.command(sql, parameters=_bound(parameters), settings={**every, "query_id": query_id})
+            return int(getattr(summary, "written_rows", 0) or 0)
+
+        return self._call(run, retry=retry)
+
+    def create_database(self, name: str) -> None:
+        """Make a database; does nothing when it exists."""
+        self.command(self.placement.create_database(name), retry=True)
+
+    # --- the connection
+
+    @property
+    def address(self) -> Address:
+        """Where the lake answers, starting an embedded one when needed."""
+        with self._lock:
+            if self._address is None:
+                self._address = self.embedded.ensure() if self.embedded else _remote_address(self.settings.clickhouse_url)
+            return self._address
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know about how the lake was started: a port other than the default, ..."""
+        return self.embedded.notes if self.embedded else []
+
+    def ping(self) -> str:
+        """The server's version. Starts an embedded lake when needed.
+
+        Raises:
+            LakeUnavailable: it does not answer.
+        """
+        return str(self.scalar("select version()"))
+
+    def close(self) -> None:
+        """Drop the connections; an embedded lake goes on running."""
+        with self._lock:
+            if self._connected is not None:
+                self._connected.close()
+            self._connected = self._address = None
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                import clickhouse_connect
+
+                # the driver logs every failed request as an error with its SQL: callers decide what is said
+                logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+                at = self.address
+                self._connected = clickhouse_connect.get_client(
+                    host=at.host, port=at.port, username=at.user, password=at.password, secure=at.secure,
+                    autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=_QUERY_TIMEOUT_S,
+                    query_retries=0, client_name="skygraph", tz_mode="aware", settings={"session_timezone": "UTC"},
+                )  # fmt: skip
+            return self._connected
+
+    def _call(self, action: Callable[[Any], T], *, retry: bool) -> T:
+        """Run an action on the client, its errors in our words; once more after a lost connection if `retry`."""
+        try:
+            return self._translated(action)
+        except LakeUnavailable:
+            # an embedded lake may have been stopped, or killed and moved: look again before giving up
+            self.close()
+            if not retry:
+                raise
+            return self._translated(action)
+
+    def _translated(self, action: Callable[[Any], T]) -> T:
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        try:
+            return action(self._client())
+        except ClickHouseError as error:
+            raise _in_our_words(error, self._address) from error
+
+    def _arrow(self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any]) -> pa.Table:
+        def run(client: Any) -> pa.Table:
+            with self._interruptible(client) as query_id:
+                every = {**settings, "query_id": query_id}
+                return client.query_arrow(sql, parameters=_bound(parameters), settings=every, use_strings=True)
+
+        return self._call(run, retry=True)
+
+    @contextmanager
+    def _interruptible(self, client: Any) -> Iterator[str]:
+        """A query id; when the caller is interrupted, the query of that id is ended on the server too."""
+        query_id = str(uuid.uuid4())
+        try:
+            yield query_id
+        except KeyboardInterrupt:
+            client.command("kill query where query_id = {id:String} async", parameters={"id": query_id})
+            raise
+
+    def _select(self, table: str, where: str, limit: int | None) -> str:
+        key = self.key(table)
+        order = f" order by {', '.join(quote(k) for k in key)}" if key else ""
+        return (
+            f"select * from {quote_table(table)}"
+            + (f" where {where}" if where else "")
+            + order
+            + (f" limit {int(limit)}" if limit is not None else "")
+        )
+
+
+def _bound(parameters: Parameters | None) -> dict[str, Any] | None:
+    return dict(parameters) if parameters else None
+
+
+def _remote_address(url: str) -> Address:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    return Address(
+        parts.hostname or "localhost", parts.port or (8443 if secure else 8123), unquote(parts.username or "default"),
+        unquote(parts.password or ""), secure=secure,
+    )  # fmt: skip
+
+
+def _in_our_words(error: Exception, address: Address | None) -> LakeError:
+    """The driver's error as ours. A server that answered has a code; without one, it was not reached."""
+    from clickhouse_connect.driver.exceptions import DatabaseError, InterfaceError, OperationalError, scrub_error_details
+
+    code = getattr(error, "code", None)
+    text = " ".join(scrub_error_details(re.sub(r"\s*\(for url [^)]*\)\s*$", "", str(error))).split())
+    text = re.sub(r"\s*FORMAT Arrow\.?", "", re.sub(r"\. Expected one of: .*", "", text))
+    where = address.url if address else "the lake"
+    if code is None and isinstance(error, (OperationalError, InterfaceError)) or type(error) is DatabaseError and not code:
+        return LakeUnavailable(f"the lake at {where} does not answer: {text[:300]}", hint="`skygraph health` tells more")
+    if code in (516, 194):
+        return LakeUnavailable(f"the lake at {where} refused the sign-in of {address.user if address else '?'}", hint=_HINTS[516])
+    if "DB::Exception: " in text:
+        text = text.split("DB::Exception: ", 1)[1]
+    return QueryError(text[:2000], code=code or 0, hint=_HINTS.get(code or 0) or None)
