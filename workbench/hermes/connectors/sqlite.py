@@ -1,0 +1,339 @@
+"""SQLite files. The engine reads the file itself when it may; else rows come through Python in Arrow batches.
+
+| declared type | lands as |
+| --- | --- |
+| contains INT | Int64 |
+| DECIMAL(p, s), NUMERIC(p, s) | Decimal(p, s) |
+| DATETIME, TIMESTAMP: ISO 8601 text, without a zone UTC | DateTime64(6, 'UTC') |
+| DATE: ISO 8601 text | Date32 |
+| BOOL, BOOLEAN: 0 or 1 | Bool |
+| contains REAL, FLOA, DOUB | Float64 |
+| anything else | String |
+
+A column is Nullable unless it is declared NOT NULL or belongs to the key. SQLite lets any value stand in any column, and the
+engine would read what does not fit as 0 or cut it short; so the rows to be read are checked in SQLite first, and one that does
+not fit is an error that names it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote as quote_url
+
+from workbench.errors import LakeUnavailable, QueryError, SourceError, UnknownName
+from workbench.hermes.connector import SourceColumn, SourceTable, staged
+from workbench.hermes.sample import build_sample
+from workbench.hermes.watermark import Watermark
+from workbench.lake import Lake
+from workbench.lake.sql import quote, quote_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """`path`: the file. `sample`: a folder that the file is made from when it is not there."""
+
+    path: str
+    sample: str = ""
+
+
+class Connector:
+    """One SQLite file, opened read-only."""
+
+    options_class: ClassVar[type] = Options
+
+    def __init__(self, options: Options, *, workspace: Path, lake: Lake) -> None:
+        self.path = (workspace / Path(options.path).expanduser()).resolve()
+        self.sample = (workspace / Path(options.sample).expanduser()).resolve() if options.sample else None
+        self.lake = lake
+        self._open: sqlite3.Connection | None = None
+
+    @staticmethod
+    def readable(options: Options, workspace: Path) -> Path:
+        """The folder that an embedded engine should be allowed to read."""
+        return (workspace / Path(options.path).expanduser()).resolve().parent
+
+    # --- the contract
+
+    def describe(self, table: str, *, key: Sequence[str]) -> SourceTable:
+        """See `Connector.describe`."""
+        found = self._read("select name, type, \"notnull\" from pragma_table_info(?)", (table,))
+        if not found:
+            known = self._read("select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite_%'")
+            raise UnknownName(f"table of {self.path.name}", table, [name for (name,) in known])
+        columns = []
+        for name, declared, not_null in found:
+            base = _type_of(declared)
+            columns.append(SourceColumn(name, base if not_null or name in key else f"Nullable({base})", declared))
+        return SourceTable(table, tuple(columns))
+
+    def high_mark(self, table: SourceTable, column: str) -> Watermark | None:
+        """See `Connector.high_mark`."""
+        kind = _bare(table.column(column).type)
+        top = f"max({_time_text(_name(column))})" if kind.startswith("DateTime") else f"max({_name(column)})"
+        ((value,),) = self._read(f"select {top} from {_name(table.name)}")
+        if value is None:
+            return None
+        if kind.startswith("Date"):
+            return Watermark(dt.datetime.fromisoformat(value))
+        return Watermark(value if isinstance(value, int) else str(value))
+
+    @contextmanager
+    def rows(
+        self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None
+    ) -> Iterator[str]:
+        """See `Connector.rows`."""
+        wanted = [table.column(c) for c in columns]
+        bound, parameters = self._bound(table, watermark, since)
+        must_go_through_python = self._check(table, wanted, bound, parameters)
+        if not must_go_through_python and self._engine_reads(table):
+            yield self._engine_select(table, wanted, bound, parameters)
+        else:
+            with staged(self.lake, wanted, self._batches(table, wanted, bound, parameters)) as select:
+                yield select
+
+    def close(self) -> None:
+        """See `Connector.close`."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    # --- reading SQLite
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            if self.sample is not None:
+                build_sample(self.sample, self.path)
+            if not self.path.is_file():
+                raise SourceError(f"there is no SQLite file {self.path}", hint="check `path:` in sync_jobs")
+            # ro: reading never changes the source
+            try:
+                opened = sqlite3.connect(f"file:{quote_url(str(self.path))}?mode=ro", uri=True, timeout=30)
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
+            opened.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+            self._open = opened
+        return self._open
+
+    def _broken(self, error: sqlite3.Error) -> SourceError:
+        text = str(error)
+        if "not a database" in text or "malformed" in text:
+            return SourceError(f"{self.path} is not a SQLite file, or a damaged one: {text}", hint="check `path:` in sync_jobs")
+        if "unable to open" in text:
+            return SourceError(f"{self.path} cannot be opened", hint="check the rights of the file and its folder")
+        return SourceError(f"{self.path}: {text}")
+
+    def _bound(self, table: SourceTable, watermark: str, since: Watermark | None) -> tuple[str, list[Any]]:
+        """A WHERE condition that holds for at least the rows at or past `since`, true in SQLite and in the engine alike."""
+        if since is None:
+            return "1 = 1", []
+        column = _name(watermark)
+        if isinstance(since.value, dt.datetime):
+            # Text in any ISO form and zone: compare by its date, a day early; the exact bound is applied to parsed times.
+            early = max(since.value, dt.datetime(1900, 1, 2, tzinfo=dt.timezone.utc)) - dt.timedelta(days=1)
+            return f"({column} >= ? or {column} is null)", [early.strftime("%Y-%m-%d")]
+        return f"({column} >= ? or {column} is null)", [since.value]
+
+    def _check(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> bool:
+        """Refuse values that do not fit; whether some fit but only Python reads them right (binary data)."""
+        misfits = {c.name: found for c in wanted if (found := _misfit(c)) is not None}
+        binary = [c.name for c in wanted if _bare(c.type) == "String"]
+        counts = [f"count(case when {misfits[c]} then 1 end)" for c in misfits]
+        counts += [
+            f"count(case when typeof({_name(c)}) = 'blob' or instr(cast({_name(c)} as blob), x'00') then 1 end)" for c in binary
+        ]
+        if not counts:
+            return False
+        (found,) = self._read(f"select {', '.join(counts)} from {_name(table.name)} where {bound}", parameters)
+        for column, count in zip(misfits, found, strict=False):
+            if count:
+                value, row = self._read(
+                    f"select {_name(column)}, rowid from {_name(table.name)} where {bound} and {misfits[column]} limit 1", parameters
+                )[0]
+                kind = table.column(column)
+                raise SourceError(
+                    f"{self.path.name}: {table.name}.{column} ({kind.source_type}) has {count} value(s) that do not fit {kind.type}, "
+                    f"for example {value!r} in row {row}",
+                    hint="correct them at the source, or give the column another type under `columns:`",
+                )
+        return any(found[len(misfits) :])
+
+    # --- the engine reads
+
+    def _engine_reads(self, table: SourceTable) -> bool:
+        """Whether the engine opens the file, and sees the types that this module counts on."""
+        function = f"sqlite({quote_text(str(self.path))}, {quote_text(table.name)})"
+        if self.lake.embedded is None and not self.path.exists():
+            return False
+        try:
+            seen = self.lake.query(f"describe table {function}")
+        except LakeUnavailable:
+            raise
+        except QueryError:
+            return False  # another machine, or a folder that the engine may not read
+        types = dict(zip(seen.column("name").to_pylist(), seen.column("type").to_pylist(), strict=True))
+        wide = {"Int64": ("Int64",), "Float64": ("Float64", "String")}
+        return all(_bare(types.get(c.name, "")) in wide.get(_bare(c.type), ("String",)) for c in table.columns)
+
+    def _engine_select(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> str:
+        columns = ",\n    ".join(f"{_engine_expression(c)} as {quote(c.name)}" for c in wanted)
+        for value in parameters:
+            bound = bound.replace("?", quote_text(value) if isinstance(value, str) else str(int(value)), 1)
+        # the alias keeps the outer names apart from the file's: `id` here is always the file's own column
+        return (
+            f"select\n    {columns}\nfrom sqlite({quote_text(str(self.path))}, {quote_text(table.name)}) as source\n"
+            f"where {bound.replace('1 = 1', 'true')}"
+        )
+
+    # --- Python reads
+
+    def _batches(
+        self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        readers = [_reader(c) for c in wanted]
+        types = [_arrow_type(c) for c in wanted]
+        names = ", ".join(_name(c.name) for c in wanted)
+        try:
+            cursor = self._connection().execute(f"select {names} from {_name(table.name)} where {bound}", parameters)
+            while rows := cursor.fetchmany(_BATCH_ROWS):
+                columns = zip(*rows, strict=True)
+                arrays = [
+                    pa.array([None if v is None else read(v) for v in values], type_)
+                    for values, read, type_ in zip(columns, readers, types, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, names=[c.name for c in wanted])
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+
+# --- types
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _type_of(declared: str) -> str:
+    """The ClickHouse type, without Nullable, of a declared SQLite type.
+
+    >>> _type_of("DECIMAL(10,2)"), _type_of("varchar(20)"), _type_of("timestamp")
+    ('Decimal(10, 2)', 'String', "DateTime64(6, 'UTC')")
+    """
+    word = declared.upper().strip()
+    decimal = re.fullmatch(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)", word)
+    if decimal and int(decimal[2]) <= int(decimal[1]) <= 76:
+        return f"Decimal({decimal[1]}, {decimal[2]})"
+    if "INT" in word:
+        return "Int64"
+    if word.startswith(("DATETIME", "TIMESTAMP")):
+        return "DateTime64(6, 'UTC')"
+    if word == "DATE":
+        return "Date32"
+    if word in ("BOOL", "BOOLEAN"):
+        return "Bool"
+    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
+        return "Float64"
+    return "String"
+
+
+def _bare(type_: str) -> str:
+    return type_.removeprefix("Nullable(").removesuffix(")") if type_.startswith("Nullable(") else type_
+
+
+def _time_text(column: str) -> str:
+    """A SQLite expression: a time in any ISO form as UTC text to the millisecond, which sorts as time does."""
+    return f"strftime('%Y-%m-%d %H:%M:%f', {column})"
+
+
+def _misfit(column: SourceColumn) -> str | None:
+    """A SQLite condition: the value does not fit the column's type. None when everything fits."""
+    name, type_ = _name(column.name), _bare(column.type)
+    null = f"{name} is not null and " if column.type.startswith("Nullable(") else f"{name} is null or "
+    if type_ == "Int64":
+        wrong = f"typeof({name}) <> 'integer'"
+    elif type_ == "Float64":
+        wrong = f"typeof({name}) not in ('integer', 'real')"
+    elif type_.startswith("Decimal"):
+        scale = type_.split(",")[1].strip(" )")
+        wrong = f"(typeof({name}) not in ('integer', 'real') or abs({name} - round({name}, {scale})) > 1e-9)"
+    elif type_.startswith("DateTime"):
+        wrong = f"(typeof({name}) <> 'text' or datetime({name}) is null or {name} not glob '[12][0-9][0-9][0-9]-*')"
+    elif type_ == "Date32":
+        wrong = f"(typeof({name}) <> 'text' or date({name}) is not substr({name}, 1, 10) or {name} not glob '[12][09][0-9][0-9]-*')"
+    elif type_ == "Bool":
+        wrong = f"(typeof({name}) <> 'integer' or {name} not in (0, 1))"
+    else:
+        return None if column.type.startswith("Nullable(") else f"{name} is null"
+    return f"({null}{wrong})"
+
+
+def _engine_expression(column: SourceColumn) -> str:
+    """The engine's value (Int64, Float64 or String, Nullable) as the column's type."""
+    name, type_ = f"source.{quote(column.name)}", _bare(column.type)
+    if type_.startswith("DateTime"):
+        value = f"parseDateTime64BestEffort({name}, 6, 'UTC')"
+    elif type_ == "Date32":
+        value = f"toDate32(substring({name}, 1, 10))"
+    elif type_ == "Bool":
+        value = f"{name} = '1'"
+    elif type_ == "Float64":
+        value = f"toFloat64({name})"
+    else:
+        value = name
+    # rows were checked: a NULL here would be a row that changed under our hands, and the cast refuses it
+    return f"cast({value} as {column.type})"
+
+
+def _reader(column: SourceColumn) -> Callable[[Any], Any]:
+    """What turns a value of SQLite into one that Arrow takes for the column."""
+    type_ = _bare(column.type)
+    if type_.startswith("Decimal"):
+        step = Decimal(1).scaleb(-int(type_.split(",")[1].strip(" )")))
+        return lambda value: Decimal(str(value)).quantize(step)
+    if type_.startswith("DateTime"):
+
+        def time(value: str) -> dt.datetime:
+            read = dt.datetime.fromisoformat(value)
+            return read.astimezone(dt.timezone.utc) if read.tzinfo else read.replace(tzinfo=dt.timezone.utc)
+
+        return time
+    if type_ == "Date32":
+        return lambda value: dt.date.fromisoformat(value[:10])
+    if type_ == "Bool":
+        return bool
+    if type_ == "String":
+        return lambda value: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return lambda value: value
+
+
+def _arrow_type(column: SourceColumn) -> Any:
+    import pyarrow as pa
+
+    type_ = _bare(column.type)
+    if type_.startswith("Decimal"):
+        precision, scale = (int(part) for part in re.findall(r"\d+", type_))
+        return pa.decimal256(precision, scale) if precision > 38 else pa.decimal128(precision, scale)
+    if type_.startswith("DateTime"):
+        return pa.timestamp("us", tz="UTC")
+    simple = {"Date32": pa.date32(), "Bool": pa.bool_(), "Int64": pa.int64(), "Float64": pa.float64()}
+    return simple.get(type_, pa.binary())
