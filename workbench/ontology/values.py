@@ -1,0 +1,193 @@
+"""The types a property can have: how a value is read, how it is bound to a statement, which columns it can hold.
+
+Pure. A value given by a person (text from a command line, or a Python value) becomes one plain Python value; a bound
+parameter is that value in the form the lake's server parses exactly.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+__all__ = ["PROPERTY_TYPES", "PropertyType"]
+
+_FIRST, _LAST = 1900, 2299  # the years that the lake's widest date types hold
+
+
+@dataclass(frozen=True)
+class PropertyType:
+    """One property type. `reads` matches the bare ClickHouse types of the columns it can stand for."""
+
+    name: str
+    group: str
+    reads: str
+    _parse: Callable[[Any], Any]
+    _clickhouse: Callable[[Sequence[Any]], str]
+    _bind: Callable[[Any], Any]
+
+    def parse(self, value: Any) -> Any:
+        """One value out of text or a Python value. ValueError, saying what is wrong, when it is not of this type."""
+        return self._parse(value)
+
+    def bind(self, value: Any) -> tuple[str, Any]:
+        """The ClickHouse type and the parameter for one parsed value."""
+        return self._clickhouse([value]), self._bind(value)
+
+    def bind_many(self, values: Sequence[Any]) -> tuple[str, list[Any]]:
+        """The ClickHouse array type and the parameter for several parsed values."""
+        return f"Array({self._clickhouse(values)})", [self._bind(v) for v in values]
+
+    def holds(self, column_type: str) -> bool:
+        """Whether every value of a column of this ClickHouse type is a value of this property type.
+
+        >>> integer = PROPERTY_TYPES["integer"]
+        >>> integer.holds("LowCardinality(Nullable(Int64))"), integer.holds("String")
+        (True, False)
+        """
+        bare = column_type.strip()
+        while found := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", bare, re.DOTALL):
+            bare = found[1]
+        return re.match(rf"(?:{self.reads})(?:\(|$)", bare) is not None
+
+    def joins(self, other: PropertyType) -> bool:
+        """Whether values of the two types can be equal, so that a link may join them."""
+        return self.group == other.group
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError("is not a whole number")
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
+        raise ValueError("is not a whole number")
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("is not a whole number") from None
+    if isinstance(value, Decimal) and number != value:
+        raise ValueError("is not a whole number")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("is more than 64 bits hold")
+    return number
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool):
+        raise ValueError("is not a decimal number")
+    try:
+        # Python's own grammar allows 1_000; nobody means that here
+        number = value if isinstance(value, Decimal) else Decimal(str(value).strip().replace("_", "?"))
+    except InvalidOperation:
+        raise ValueError("is not a decimal number") from None
+    if not number.is_finite():
+        raise ValueError("is not a decimal number")
+    scale, digits = _scale(number), len(number.as_tuple().digits)
+    if scale > 38 or max(digits + int(number.as_tuple().exponent), 1) + scale > 38:
+        raise ValueError("has more than 38 digits")
+    return number
+
+
+def _scale(number: Decimal) -> int:
+    """Digits after the point."""
+    return max(-int(number.as_tuple().exponent), 0)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        raise ValueError("is not a number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("is not a number") from None
+    if number != number:
+        raise ValueError("is not a number that anything can be compared with")
+    return number
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        if isinstance(value, (bytes, Mapping, list, tuple, set)):
+            raise ValueError("is not text")
+        value = str(value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("is not text that UTF-8 can write") from None
+    return str(value)
+
+
+def _boolean(value: Any) -> bool:
+    word = str(value).strip().casefold()
+    if word in ("true", "yes", "1"):
+        return True
+    if word in ("false", "no", "0"):
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def _in_range(year: int) -> None:
+    if not _FIRST <= year <= _LAST:
+        raise ValueError(f"is outside the years {_FIRST} to {_LAST} that the lake keeps")
+
+
+def _date(value: Any) -> dt.date:
+    if isinstance(value, dt.datetime):
+        raise ValueError("is a time, not a day")
+    try:
+        day = value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value).strip())
+    except ValueError:
+        raise ValueError("is not a day like 2026-01-31") from None
+    _in_range(day.year)
+    return day
+
+
+def _timestamp(value: Any) -> dt.datetime:
+    """An aware time in UTC; a time without a zone is UTC, a day alone is its midnight."""
+    if isinstance(value, dt.datetime):
+        moment = value
+    elif isinstance(value, dt.date):
+        moment = dt.datetime(value.year, value.month, value.day)
+    else:
+        try:
+            moment = dt.datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            raise ValueError("is not a time like 2026-01-31T12:00:00Z") from None
+    _in_range(moment.year)
+    utc = moment.astimezone(dt.timezone.utc) if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+    _in_range(utc.year)
+    return utc
+
+
+def _decimal_type(values: Sequence[Any]) -> str:
+    """The narrowest scale that holds every value exactly: a comparison then rounds nothing."""
+    return f"Decimal(38, {max(map(_scale, values), default=0)})"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_INTS = r"U?Int(?:8|16|32|64|128|256)"
+_DECIMALS = r"Decimal(?:32|64|128|256)?"
+_FLOATS = r"B?Float(?:16|32|64)"
+_DATES, _TIMES = "Date(?:32)?", "DateTime(?:32|64)?"
+
+PROPERTY_TYPES: Mapping[str, PropertyType] = {
+    kind.name: kind
+    for kind in (
+        PropertyType("integer", "number", _INTS, _integer, lambda _: "Int64", _same),
+        PropertyType("decimal", "number", f"{_DECIMALS}|{_INTS}", _decimal, _decimal_type, _same),
+        PropertyType("number", "number", f"{_FLOATS}|{_DECIMALS}|{_INTS}", _number, lambda _: "Float64", _same),
+        # every single value can be read as text; arrays, maps and the like are not single values
+        PropertyType("string", "string", r"(?!Array|Map|Tuple|Nested|JSON|Object|Variant|Dynamic|AggregateFunction)\w+",
+                     _string, lambda _: "String", _same),
+        PropertyType("boolean", "boolean", "Bool|U?Int8", _boolean, lambda _: "Bool", int),
+        PropertyType("date", "date", _DATES, _date, lambda _: "Date32", lambda v: v.isoformat()),
+        # as text: the driver binds a datetime to the second only
+        PropertyType("timestamp", "timestamp", f"{_TIMES}|{_DATES}", _timestamp, lambda _: "DateTime64(6, 'UTC')",
+                     lambda v: v.strftime("%Y-%m-%d %H:%M:%S.%f")),
+    )
+}
