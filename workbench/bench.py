@@ -1,0 +1,498 @@
+"""The Workbench: one object that joins the parts. Each part is made on first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from workbench.answer import Answer, Block, Grid, Note
+from workbench.errors import InvalidFiles, LakeUnavailable, Problem, SkyGraphError, UnknownName
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.hermes import Comparison, Hermes, SyncReport
+    from workbench.hermes.status import SyncStatus
+    from workbench.lake import KeyVersions, Lake, TableFacts
+    from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
+    from workbench.ontology.answers import ReloadReport
+    from workbench.transforms import BuildReport, Transforms
+
+__all__ = ["CheckReport", "HealthReport", "SqlResult", "Workbench"]
+
+Progress = Callable[[str, int, int], None]  # message, done, in all
+
+
+def _quiet(message: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class SqlResult(Answer):
+    """Rows of a SELECT. Shows the first hundred; `to_arrow` and `to_pandas` have them all."""
+
+    table: pa.Table
+    seconds: float
+    raw: bool = False
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as Arrow."""
+        return self.table
+
+    def to_pandas(self) -> Any:
+        """All rows as a DataFrame."""
+        return self.table.to_pandas()
+
+    def to_dict(self) -> Any:
+        """All rows, as objects."""
+        return self.table.to_pylist()
+
+    def blocks(self) -> Iterator[Block]:
+        """A grid and a line that says how many rows there are."""
+        shown = self.table.slice(0, 100)
+        columns = self.table.column_names
+        yield Grid(columns, [list(row) for row in zip(*(c.to_pylist() for c in shown.columns), strict=True)], empty="no rows")
+        kind = "physical rows" if self.raw else "current rows"
+        cut = f"rows 1-100 of {self.table.num_rows:,}" if self.table.num_rows > 100 else f"{self.table.num_rows:,} row(s)"
+        yield Note(f"{cut}, {kind}, {self.seconds * 1000:.0f} ms", "quiet")
+
+
+@dataclass(frozen=True)
+class CheckReport(Answer):
+    """What is wrong with the ontology's files, all of it."""
+
+    problems: tuple[Problem, ...]
+    types: int
+    links: int
+    not_built: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a problem."""
+        return bool(self.problems)
+
+    def to_dict(self) -> Any:
+        """`problems` by file and line, the counts of types and links, and models without a table yet."""
+        return {"ok": not self.problems, "problems": [p.to_dict() for p in self.problems], "object_types": self.types,
+                "link_types": self.links, "not_built": list(self.not_built)}  # fmt: skip
+
+    def blocks(self) -> Iterator[Block]:
+        """One line per problem."""
+        for problem in self.problems:
+            yield Note(str(problem), "bad")
+        if self.problems:
+            yield Note(f"{len(self.problems)} problem(s); the last good model stays in use", "bad")
+        else:
+            yield Note(f"the ontology is right: {self.types} object types, {self.links} link types", "good")
+        if self.not_built:
+            yield Note(f"not built yet, so columns were not checked: {', '.join(self.not_built)}; run `skygraph dbt run`", "quiet")
+
+
+@dataclass(frozen=True)
+class HealthReport(Answer):
+    """What was checked, just now: a row per part with `part`, `ok`, `detail`, and `age_s` where age means something."""
+
+    parts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any part is down."""
+        return not all(p["ok"] for p in self.parts)
+
+    def to_dict(self) -> Any:
+        """`ok` and the parts."""
+        return {"ok": not self.failed, "parts": list(self.parts)}
+
+    def blocks(self) -> Iterator[Block]:
+        """One line per part."""
+        from workbench.hermes.status import duration
+
+        for p in self.parts:
+            age = f" ({duration(p['age_s'])} ago)" if p.get("age_s") is not None else ""
+            yield Note(f"{'up  ' if p['ok'] else 'DOWN'}  {p['part']}: {p['detail']}{age}", "good" if p["ok"] else "bad")
+
+
+class Workbench:
+    """A workspace with its lake, sources, models, ontology and history.
+
+    Make it with `workbench.connect()`. Nothing is started or read until it is needed. `progress` hears of long work:
+    message, steps done, steps in all.
+    """
+
+    def __init__(self, settings: Settings, *, progress: Progress | None = None) -> None:
+        self.settings = settings
+        self.progress: Progress = progress or _quiet
+
+    def __repr__(self) -> str:
+        return f"<Workbench of {self.settings.workspace}>"
+
+    # --- the parts
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake; an embedded one starts when it is first asked something."""
+        from workbench.hermes import load_plan, readable_folders
+        from workbench.lake import Lake
+
+        try:
+            readable = readable_folders(load_plan(self.settings.workspace), self.settings.workspace, self.settings.state_dir)
+        except SkyGraphError:
+            readable = []  # sync says what is wrong; the lake does not depend on it
+        return Lake(self.settings, readable=readable)
+
+    @property
+    def hermes(self) -> Hermes:
+        """The sync of this workspace, with its plan as the files say now."""
+        from workbench.hermes import Hermes, load_plan
+
+        return Hermes(self.lake, load_plan(self.settings.workspace), self.settings.workspace, self.settings.state_dir)
+
+    @cached_property
+    def transforms(self) -> Transforms:
+        """The dbt project."""
+        from workbench.transforms import Transforms
+
+        return Transforms(self.lake, self.settings.workspace / "dbt", self.settings.state_dir / "log")
+
+    @cached_property
+    def live(self) -> LiveOntology:
+        """The ontology's files and the model last loaded from them."""
+        from workbench.ontology import LiveOntology, set_live
+
+        live = LiveOntology(
+            self.settings.workspace / "ontology", lambda: self.transforms.models(), self.settings.state_dir / "ontology.json"
+        )
+        set_live(live)
+        return live
+
+    @property
+    def ontology(self) -> Ontology:
+        """The current model: `OBJECT_TYPES`, `LINK_TYPES`.
+
+        Raises:
+            InvalidFiles: the files are wrong, and no good model was ever loaded.
+        """
+        return self.live.ontology
+
+    @cached_property
+    def eidolon(self) -> Eidolon:
+        """The history of objects."""
+        from workbench.eidolon import Eidolon
+
+        return Eidolon(self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir)
+
+    def close(self) -> None:
+        """Drop the connections; a lake that was started goes on running."""
+        if "lake" in self.__dict__:
+            self.lake.close()
+
+    # --- sync
+
+    def sync(self, *tables: str, full: bool = False) -> SyncReport:
+        """Sync these tables now, or all of `sync_jobs/`. Running it again is always safe.
+
+        Raises:
+            UnknownName: a table that is not in `sync_jobs/`.
+            InvalidFiles: `sync_jobs/` is wrong.
+            LakeUnavailable: the lake does not answer.
+        """
+        return self.hermes.sync(tables, full=full, progress=self.progress)
+
+    def sync_status(self) -> SyncStatus:
+        """Watermark, lag and last run of every table."""
+        return self.hermes.status()
+
+    def compare(self, *tables: str) -> Comparison:
+        """Current rows against the sources: counts and checksums of both sides, table by table."""
+        return self.hermes.compare(tables)
+
+    # --- dbt
+
+    def dbt(self, *args: str, show: bool = False, listen: Callable[[Mapping[str, Any]], None] | None = None) -> BuildReport:
+        """Run a dbt command on this workspace: `bench.dbt("run", "--select", "staging.stg_invoices")`."""
+        hear = listen
+        if hear is None and not show:
+            known = max(1, len(self.transforms.nodes()))
+            ended = 0
+
+            def hear(event: Mapping[str, Any]) -> None:
+                nonlocal ended
+                if event["status"] != "started":
+                    ended += 1
+                    self.progress(f"{event['name']}: {event['status']}", ended, max(known, ended))
+
+        return self.transforms.run(args, listen=hear, show=show)
+
+    # --- objects
+
+    @property
+    def store(self) -> Store:
+        """Where objects are read: the current model over the tables that are in the lake."""
+        from workbench.ontology import Store
+
+        return Store(self.lake, self.ontology, self.transforms.relations())
+
+    def objects(self, type_name: str) -> ObjectSet:
+        """The objects of a type, lazy: `bench.objects("Customer").where(country="Brazil").linked("invoices")`.
+
+        Raises:
+            UnknownName: no such type; names the nearest.
+        """
+        return self.store.objects(type_name)
+
+    def object(self, type_name: str, key: Any) -> ObjectCard:
+        """One object with its links.
+
+        Raises:
+            UnknownName: no such type or key; names the nearest.
+        """
+        return self.store.object(type_name, key)
+
+    def links(self, type_name: str, key: Any, link: str) -> ObjectSet:
+        """The objects one hop away from one object."""
+        store = self.store
+        store.object(type_name, key)  # an unknown key is an error, not an empty answer
+        one = store.objects(type_name)
+        return one.where(**{one.object_type.key: one.object_type.parse(one.object_type.key, key)}).linked(link)
+
+    def ontology_list(self) -> OntologyList:
+        """Every object type and link type."""
+        from workbench.ontology import OntologyList
+
+        return OntologyList(self.ontology, self.live.problems)
+
+    def ontology_show(self, type_name: str) -> TypeDetail:
+        """One object type with its properties and links."""
+        from workbench.ontology import TypeDetail
+
+        return TypeDetail(self.ontology, self.ontology.object_type(type_name))
+
+    def ontology_check(self) -> CheckReport:
+        """Read the files and compare them with the models and with the lake's columns. Changes nothing in use."""
+        from workbench.ontology import check_columns
+        from workbench.ontology.load import load_with_origins
+
+        models = self.transforms.models()
+        try:
+            ontology, origins = load_with_origins(self.settings.workspace / "ontology", models=models)
+        except InvalidFiles as error:
+            return CheckReport(error.problems, 0, 0)
+        used = {t.model for t in ontology.object_types.values()} | {k.via.model for k in ontology.link_types.values() if k.via}
+        if not used:
+            return CheckReport((), 0, 0)
+        columns = {name: found for name in sorted(used) if (found := self.lake.columns(models[name].table))}
+        problems = check_columns(ontology, columns, origins)
+        missing = tuple(sorted(used - set(columns)))
+        return CheckReport(tuple(problems), len(ontology.object_types), len(ontology.link_types), missing)
+
+    def ontology_reload(self) -> ReloadReport:
+        """Read the files again, whole or not at all; says what changed.
+
+        Raises:
+            InvalidFiles: with every problem; the old model stays.
+        """
+        check = self.ontology_check()
+        if check.problems:
+            raise InvalidFiles("ontology", check.problems, hint="the last good model stays in use")
+        return self.live.reload()
+
+    # --- the lake
+
+    def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None) -> SqlResult:
+        """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write."""
+        started = time.perf_counter()
+        if raw:
+            table = self.lake.query_history(statement, parameters, settings={"readonly": 2})
+        else:
+            table = self.lake.query(statement, parameters, settings={"readonly": 2})
+        return SqlResult(table, time.perf_counter() - started, raw)
+
+    def inspect(self, table: str, *, key: str | None = None) -> TableFacts | KeyVersions:
+        """Current against physical rows of a table, or every version of one key."""
+        from workbench.lake import inspect_table, key_versions
+
+        name = self._table(table)
+        return inspect_table(self.lake, name) if key is None else key_versions(self.lake, name, key)
+
+    def _table(self, name: str) -> str:
+        """A table's full name: `invoices` is `raw.invoices`.
+
+        Raises:
+            UnknownName: there is no such table; names the nearest.
+        """
+        full = name if "." in name else f"raw.{name}"
+        if not self.lake.columns(full):
+            error = self.lake.unknown_table(full)
+            if "." not in name and not error.nearest:
+                raise UnknownName("table", name, [t.removeprefix("raw.") for t in self.lake.tables("raw")], hint=error.hint)
+            raise error
+        return full
+
+    # --- the twin
+
+    def snapshot(self, *types: str, label: str = "") -> Snapshot:
+        """Remember how the objects of these types, or of all, look now."""
+        return self.eidolon.take(types, label=label)
+
+    def snapshots(self) -> SnapshotList:
+        """Every snapshot, oldest first."""
+        return self.eidolon.list()
+
+    def diff(self, a: str | int, b: str | int, *types: str) -> TwinDiff:
+        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id."""
+        return self.eidolon.diff(a, b, types)
+
+    def object_history(self, type_name: str, key: Any) -> ObjectHistory:
+        """Every recorded version of one object."""
+        return self.eidolon.show(type_name, key)
+
+    # --- health
+
+    def health(self) -> HealthReport:
+        """Check every part now. Starts nothing: a lake that does not run is down."""
+        parts: list[dict[str, Any]] = []
+
+        def check(part: str, look: Callable[[], tuple[str, float | None]]) -> bool:
+            try:
+                detail, age_s = look()
+                parts.append({"part": part, "ok": True, "detail": detail, "age_s": age_s})
+                return True
+            except SkyGraphError as error:
+                parts.append({"part": part, "ok": False, "detail": str(error).replace("\n", " "), "age_s": None})
+                return False
+
+        up = check("clickhouse", self._lake_health)
+        check("ontology", self._ontology_health)
+        if up:
+            check("sync", self._sync_health)
+        return HealthReport(tuple(parts))
+
+    def _lake_health(self) -> tuple[str, float | None]:
+        embedded = self.lake.embedded
+        if embedded is not None and embedded.address() is None:
+            raise LakeUnavailable("the embedded lake does not run", hint="`skygraph up` starts it")
+        return f"ClickHouse {self.lake.ping()} at {self.lake.address.url}", None
+
+    def _ontology_health(self) -> tuple[str, float | None]:
+        ontology = self.ontology
+        if self.live.problems is not None:
+            raise self.live.problems
+        return f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types", None
+
+    def _sync_health(self) -> tuple[str, float | None]:
+        status = self.sync_status()
+        failed = [t for t in status.tables if t.last_status == "failed"]
+        if failed:
+            raise SkyGraphError(f"{failed[0].table}: {failed[0].error}", hint=f"{len(failed)} table(s) failed last time")
+        lags = [t.lag_s for t in status.tables if t.lag_s is not None]
+        never = len(status.tables) - len(lags)
+        detail = f"{len(lags)} of {len(status.tables)} tables synced" + (f", {never} never" if never else "")
+        return detail, max(lags, default=None)
+
+    # --- widgets
+
+    def explorer(self) -> Any:
+        """Browse objects, open one, follow its links: a widget."""
+        from workbench.widgets import Explorer
+
+        return Explorer(self._explorer_types, self._explorer_page, self._explorer_card)
+
+    def sync_panel(self) -> Any:
+        """Watermarks, and a run with progress: a widget."""
+        from workbench.widgets import SyncPanel
+
+        def run(tables: list[str], progress: Progress) -> Mapping[str, Any]:
+            report = self.hermes.sync(tables, progress=progress)
+            return {"rows": [r.to_dict() for r in report.runs]}
+
+        return SyncPanel(lambda: [t.to_dict() for t in self.sync_status().tables], run)
+
+    def dbt_panel(self) -> Any:
+        """Run and test models, each node's state live, failing rows on a click: a widget."""
+        from workbench.widgets import DbtPanel
+
+        def run(verb: str, select: str, progress: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
+            words = [verb, *(["--select", *select.split()] if select.strip() else [])]
+            report = self.transforms.run(words, listen=progress)
+            return {"success": report.success, "nodes": [n.to_dict() for n in report.nodes]}
+
+        return DbtPanel(self.transforms.nodes, run, self.transforms.failing_rows)
+
+    def inspector(self, table: str) -> Any:
+        """Current against physical rows of a table, and the versions of a key: a widget."""
+        from workbench.lake import busiest_keys, inspect_table, key_versions
+        from workbench.widgets import Inspector
+
+        name = self._table(table)
+
+        def versions(key: str) -> Mapping[str, Any]:
+            found = key_versions(self.lake, name, key)
+            return {"columns": list(found.columns), "rows": list(found.rows)}
+
+        def keys(limit: int) -> Mapping[str, Any]:
+            columns, rows = busiest_keys(self.lake, name, limit=limit)
+            return {"columns": columns, "rows": rows}
+
+        return Inspector(lambda: inspect_table(self.lake, name).to_dict(), versions, keys)
+
+    def twin(self) -> Any:
+        """Pick two snapshots and see the diff: a widget."""
+        from workbench.widgets import Twin
+
+        def snapshots() -> Sequence[Mapping[str, Any]]:
+            return [
+                {"seq": s.seq, "id": s.id, "label": s.label, "taken_at": s.taken_at, "object_count": sum(s.counts.values())}
+                for s in self.snapshots().snapshots
+            ]
+
+        return Twin(snapshots, lambda a, b: self.diff(a, b).to_dict())
+
+    def _explorer_types(self) -> list[dict[str, Any]]:
+        store = self.store
+        return [
+            {
+                "name": t.name, "description": t.description, "model": t.model,
+                "count": store.objects(t.name).count() if t.model in store.relations else None,
+            }
+            for t in store.ontology.object_types.values()
+        ]  # fmt: skip
+
+    def _explorer_page(
+        self, type: str, *, where: str, sort: str, after: Any, limit: int, follow: list[dict[str, Any]] | None
+    ) -> Mapping[str, Any]:
+        if follow:
+            hop = follow[-1]
+            objects = self.links(hop["type"], hop["key"], hop["link"])
+        else:
+            objects = self.objects(type)
+        if where.strip():
+            objects = objects.where(where)
+        if sort.strip():
+            objects = objects.sort(sort)
+        count = objects.count()
+        if after is not None:
+            objects = objects.after(after)
+        kind = objects.object_type
+        table = objects.limit(limit + 1).to_arrow()
+        rows = table.slice(0, limit).to_pylist()
+        return {
+            "type": kind.name, "key": kind.key, "title": kind.title, "columns": table.column_names, "rows": rows,
+            "next": rows[-1][kind.key] if table.num_rows > limit else None, "count": count,
+        }  # fmt: skip
+
+    def _explorer_card(self, type: str, key: Any) -> Mapping[str, Any]:
+        card = self.object(type, key)
+        kind = card.object_type
+        return {
+            "type": kind.name, "key": card.key, "title": card.title,
+            "properties": [
+                {"name": p.name, "value": card.values[p.name], "unit": p.unit, "description": p.description}
+                for p in kind.properties.values()
+            ],
+            "links": [{"name": end.name, "to": end.to_type, "count": count} for end, count in card.links],
+        }  # fmt: skip

@@ -1,0 +1,477 @@
+"""Every verb, once. The command line and `%skygraph` are both built from this table; so are help, docs and completion.
+
+A command gets a Workbench and its arguments and returns an Answer. It parses nothing and prints nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.answer import Answer, Block, Grid, Note
+from workbench.errors import SkyGraphError, UnknownName, UsageError
+from workbench.grammar import Argument, Command, Grammar, arg, clean, flag
+
+if TYPE_CHECKING:
+    from workbench.bench import Workbench
+
+__all__ = ["GRAMMAR", "Lines", "complete"]
+
+GRAMMAR = Grammar("skygraph")
+
+LOCAL_SERVICES = ("clickhouse",)
+
+
+def command(name: str, *arguments: Argument, passes: bool = False, shell_only: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add a verb to the table. Its help is the docstring; its parameters are `bench` and the arguments by name."""
+
+    def add(run: Callable[..., Any]) -> Callable[..., Any]:
+        GRAMMAR.add(Command(name, run, arguments, clean(run.__doc__ or ""), passes, shell_only))
+        return run
+
+    return add
+
+
+@dataclass(frozen=True)
+class Lines(Answer):
+    """Lines of text with the data behind them."""
+
+    lines: tuple[str, ...]
+    data: Any
+
+    def to_dict(self) -> Any:
+        """The data."""
+        return self.data
+
+    def blocks(self) -> Iterator[Block]:
+        """One note per line."""
+        yield from (Note(line) for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Rows(Answer):
+    """Rows of plain values under their names."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    empty: str = "nothing here"
+
+    def to_dict(self) -> Any:
+        """The rows as objects."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def blocks(self) -> Iterator[Block]:
+        """One grid."""
+        yield Grid(self.columns, self.rows, empty=self.empty)
+
+
+@dataclass(frozen=True)
+class ShellLines(Answer):
+    """Lines for a shell to evaluate. `str()` has them as they are; any other rendering hides the secrets."""
+
+    variables: dict[str, str]
+
+    def to_dict(self) -> Any:
+        """The variables by name, as they are."""
+        return self.variables
+
+    def blocks(self) -> Iterator[Block]:
+        """The lines with secrets hidden."""
+        for name, value in self.variables.items():
+            yield Note(f"export {name}={'***' if 'SECRET' in name or 'URL' in name else shlex.quote(value)}")
+
+    def __str__(self) -> str:
+        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in self.variables.items())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from workbench.answer import render_text
+
+        return {"text/plain": render_text(self.blocks()), "text/html": self._repr_html_()}
+
+
+# --- the main job and the workspace
+
+
+@command(
+    "demo",
+    flag("--no-serve", help="end after the report instead of opening JupyterLab"),
+    flag("--no-browser", help="do not open a browser"),
+)
+def demo(bench: Workbench, no_serve: bool = False, no_browser: bool = False) -> Any:
+    """The main job on the workspace's sample source, then JupyterLab on it.
+
+    Starts the lake, syncs, builds the models, loads the ontology, takes a snapshot, plays a day of changes at the source,
+    syncs again, takes a second snapshot and shows the diff. Running it again changes nothing.
+    """
+    from workbench.demo import run_demo
+
+    return run_demo(bench)
+
+
+@command(
+    "init",
+    arg("dir", help="the folder to make"),
+    flag("--example", help="a workspace of the repository to start from", completes="example", metavar="NAME", default=""),
+)
+def init(bench: Workbench, dir: str, example: str = "") -> Answer:
+    """Make a new workspace: sync_jobs/, dbt/, ontology/, notebooks/, ready to edit. Overwrites nothing."""
+    from workbench.starter import make_workspace
+
+    folder = make_workspace(Path(dir).expanduser(), example)
+    steps = ["add a source and a table to sync_jobs/tables.yml", "skygraph sync", "skygraph dbt run", "skygraph ontology check"]
+    return Lines((f"made the workspace {folder}", "next, in it:", *(f"  {s}" for s in steps)), {"workspace": str(folder)})
+
+
+@command("up", arg("services", help="clickhouse", nargs="*", metavar="SERVICE", completes="service"), shell_only=True)
+def up(bench: Workbench, services: Sequence[str] = ()) -> Answer:
+    """Start the lake of this workspace. Does nothing when it runs."""
+    _check_services(services)
+    version = bench.lake.ping()
+    at = bench.lake.address
+    lines = (f"clickhouse {version} at {at.url}", *bench.lake.notes)
+    return Lines(lines, {"clickhouse": {"version": version, "address": at.url, "notes": bench.lake.notes}})
+
+
+@command("down", shell_only=True)
+def down(bench: Workbench) -> Answer:
+    """Stop the lake of this workspace, in order."""
+    stopped = bench.lake.embedded.stop() if bench.lake.embedded else False
+    if bench.lake.embedded is None:
+        return Lines(("the lake is a server of its own; it is not stopped from here",), {"stopped": False})
+    return Lines(("clickhouse stopped" if stopped else "nothing runs",), {"stopped": stopped})
+
+
+@command("ps")
+def ps(bench: Workbench) -> Answer:
+    """The services of this workspace that run: process, port, memory."""
+    embedded = bench.lake.embedded
+    if embedded is None:
+        return Rows(("service", "state", "address"), (("clickhouse", "external", bench.lake.address.url),))
+    at = embedded.address()
+    if at is None:
+        return Rows(("service", "state"), (), "nothing runs; `skygraph up` starts the lake")
+    import psutil
+
+    process = psutil.Process(at.pid)
+    row = ("clickhouse", "running", at.url, at.pid, at.tcp_port, round(process.memory_info().rss / 1e6), round(_age(process)))
+    return Rows(("service", "state", "address", "pid", "tcp_port", "memory_mb", "uptime_s"), (row,))
+
+
+def _age(process: Any) -> float:
+    import time
+
+    return time.time() - float(process.create_time())
+
+
+@command("logs", arg("service", help="clickhouse or workbench", nargs="?", default="clickhouse", metavar="SERVICE", completes="log"),
+         flag("-n", "--lines", help="how many lines (default 40)", type=int, default=40, metavar="N"))  # fmt: skip
+def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answer:
+    """The last lines of a service's log."""
+    state = bench.settings.state_dir
+    known = {"clickhouse": state / "lake/log/server.log", "workbench": state / "log/skygraph.jsonl", "lab": state / "log/lab.log"}
+    if service not in known:
+        raise UnknownName("service", service, known)
+    if not known[service].exists():
+        return Lines((f"no log yet: {known[service]}",), [])
+    tail = known[service].read_text(encoding="utf-8", errors="replace").splitlines()[-max(0, lines) :]
+    return Lines(tuple(tail), tail)
+
+
+@command("env", shell_only=True)
+def env(bench: Workbench) -> Answer:
+    """Print `export ...` lines for a plain shell, so that dbt runs in it: eval "$(skygraph env)"."""
+    from workbench.transforms import environment
+
+    at = bench.lake.address
+    return ShellLines({"SKYGRAPH_WORKSPACE": str(bench.settings.workspace), **environment(at, bench.settings.cluster)})
+
+
+@command("lab", arg("notebook", help="a notebook to open, from the workspace", nargs="?", default="", metavar="NOTEBOOK", completes="notebook"),
+         flag("--no-browser", help="do not open a browser"), shell_only=True)  # fmt: skip
+def lab(bench: Workbench, notebook: str = "", no_browser: bool = False) -> Any:
+    """JupyterLab on this workspace, with the extension loaded, until it is interrupted."""
+    from workbench.services import Lab
+    from workbench.transforms import environment
+
+    variables = environment(bench.lake.address, bench.settings.cluster)
+    return Lab(bench.settings, variables, notebook)
+
+
+@command("health")
+def health(bench: Workbench) -> Answer:
+    """Check every part now; exit 1 when anything is down."""
+    return bench.health()
+
+
+@command("settings")
+def settings(bench: Workbench) -> Answer:
+    """Each setting, its value and where it came from."""
+    rows = tuple((s.name, s.value, s.origin, s.env, s.help) for s in bench.settings.shown())
+    return Rows(("setting", "value", "from", "environment", "help"), rows)
+
+
+@command("completion", arg("shell", help="the shell", nargs="?", choices=["bash"], default="bash"), shell_only=True)
+def completion(bench: Workbench, shell: str = "bash") -> Answer:
+    """Print the tab completion of `skygraph` for a shell: eval "$(skygraph completion)"."""
+    script = (
+        "_skygraph() { local IFS=$'\\n'; COMPREPLY=($(skygraph __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)); }",
+        "complete -o default -F _skygraph skygraph",
+    )
+    return Lines(script, list(script))
+
+
+# --- sync
+
+
+@command(
+    "sync",
+    arg("tables", help="tables of sync_jobs/ (default: all)", nargs="*", metavar="TABLE", completes="table"),
+    flag("--full", help="compare every row instead of reading from the watermark"),
+    flag("--all", help="all tables (the default when none is named)"),
+)
+def sync(bench: Workbench, tables: Sequence[str] = (), full: bool = False, all: bool = False) -> Answer:
+    """Sync tables now: pull what is new or changed, sweep what is gone, move the watermark."""
+    if all and tables:
+        raise UsageError("sync --all takes no table", hint="name tables, or say --all")
+    return bench.sync(*tables, full=full)
+
+
+@command("sync status")
+def sync_status(bench: Workbench) -> Answer:
+    """Watermark, lag and last run of every table."""
+    return bench.sync_status()
+
+
+@command("sync compare", arg("tables", help="tables of sync_jobs/ (default: all)", nargs="*", metavar="TABLE", completes="table"))
+def sync_compare(bench: Workbench, tables: Sequence[str] = ()) -> Answer:
+    """Current rows against the source: counts and checksums of both sides; exit 1 when any table differs."""
+    return bench.compare(*tables)
+
+
+# --- dbt
+
+
+@command("dbt", arg("args", help="dbt's own words: run, test, build, --select ...", metavar="ARGS", completes="dbt"), passes=True)
+def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
+    """Run dbt with this workspace's project, profile and credentials."""
+    return bench.dbt(*args, show=show)
+
+
+# --- objects
+
+
+@command(
+    "objects",
+    arg("type", help="an object type", metavar="TYPE", completes="type"),
+    flag("--where", help="conditions: country=Brazil 'total>10' 'name~love'", nargs="+", action="extend", default=[], metavar="EXPR", completes="property"),
+    flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="property"),
+    flag("--limit", help="how many (default 50)", type=int, default=50, metavar="N"),
+    flag("--after", help="go on after the object with this key", default=None, metavar="KEY"),
+    flag("--sql", help="show the statement instead of the objects"),
+)
+def objects(
+    bench: Workbench, type: str, where: Sequence[str] = (), sort: str = "", limit: int = 50, after: str | None = None, sql: bool = False
+) -> Answer:
+    """Current objects of a type."""
+    found = bench.objects(type).where(*where).limit(limit)
+    if sort:
+        found = found.sort(sort)
+    if after is not None:
+        found = found.after(after)
+    if sql:
+        return Lines(tuple(found.sql().splitlines()), {"sql": found.sql()})
+    return found
+
+
+@command("object", arg("type", help="an object type", metavar="TYPE", completes="type"),
+         arg("key", help="its key", metavar="KEY", completes="key"))  # fmt: skip
+def object_(bench: Workbench, type: str, key: str) -> Answer:
+    """One current object with its links."""
+    return bench.object(type, key)
+
+
+@command(
+    "links",
+    arg("type", help="an object type", metavar="TYPE", completes="type"),
+    arg("key", help="its key", metavar="KEY", completes="key"),
+    arg("link", help="a link of the type (default: count them all)", nargs="?", default="", metavar="LINK", completes="link"),
+    flag("--limit", help="how many (default 50)", type=int, default=50, metavar="N"),
+)
+def links(bench: Workbench, type: str, key: str, link: str = "", limit: int = 50) -> Answer:
+    """Objects one hop away from an object; without LINK, how many there are by link."""
+    if link:
+        return bench.links(type, key, link).limit(limit)
+    card = bench.object(type, key)
+    return Rows(("link", "type", "objects"), tuple((e.name, e.to_type, n) for e, n in card.links), f"{type} has no link")
+
+
+@command("ontology list")
+def ontology_list(bench: Workbench) -> Answer:
+    """Object types and link types."""
+    return bench.ontology_list()
+
+
+@command("ontology show", arg("type", help="an object type", metavar="TYPE", completes="type"))
+def ontology_show(bench: Workbench, type: str) -> Answer:
+    """One object type: properties, units, links."""
+    return bench.ontology_show(type)
+
+
+@command("ontology check")
+def ontology_check(bench: Workbench) -> Answer:
+    """Every problem of the ontology's files, with file and line; exit 1 when there is one."""
+    return bench.ontology_check()
+
+
+@command("ontology reload")
+def ontology_reload(bench: Workbench) -> Answer:
+    """Read the ontology's files again, whole or not at all, and say what changed."""
+    return bench.ontology_reload()
+
+
+# --- the lake
+
+
+@command("inspect", arg("table", help="a table of the lake; `invoices` is raw.invoices", metavar="TABLE", completes="physical"),
+         flag("--key", help="show every version of this key", default=None, metavar="K"))  # fmt: skip
+def inspect(bench: Workbench, table: str, key: str | None = None) -> Answer:
+    """Current against physical rows of a table; with --key, every version of one key."""
+    return bench.inspect(table, key=key)
+
+
+@command("sql", arg("statement", help="a SELECT", metavar="SELECT"), flag("--raw", help="all physical rows instead of current rows"))
+def sql(bench: Workbench, statement: str, raw: bool = False) -> Answer:
+    """Run a SELECT on the lake, over current rows unless --raw. In a notebook also `%%skygraph sql [NAME]`."""
+    return bench.sql(statement, raw=raw)
+
+
+# --- the twin
+
+
+@command("snapshot take", arg("types", help="object types (default: all)", nargs="*", metavar="TYPE", completes="type"),
+         flag("--label", help="a name to find it by", default="", metavar="L"))  # fmt: skip
+def snapshot_take(bench: Workbench, types: Sequence[str] = (), label: str = "") -> Answer:
+    """Remember how the objects look now; only what changed is stored."""
+    return bench.snapshot(*types, label=label)
+
+
+@command("snapshot list")
+def snapshot_list(bench: Workbench) -> Answer:
+    """Every snapshot, oldest first."""
+    return bench.snapshots()
+
+
+@command(
+    "snapshot diff",
+    arg("a", help="the earlier snapshot: label, number or beginning of its id", metavar="A", completes="snapshot"),
+    arg("b", help="the later one", metavar="B", completes="snapshot"),
+    arg("types", help="object types (default: all)", nargs="*", metavar="TYPE", completes="type"),
+)
+def snapshot_diff(bench: Workbench, a: str, b: str, types: Sequence[str] = ()) -> Answer:
+    """What was added, removed and changed between two snapshots, with old and new values."""
+    return bench.diff(a, b, *types)
+
+
+@command("snapshot show", arg("type", help="an object type", metavar="TYPE", completes="type"),
+         arg("key", help="its key", metavar="KEY", completes="key"))  # fmt: skip
+def snapshot_show(bench: Workbench, type: str, key: str) -> Answer:
+    """Every recorded version of one object."""
+    return bench.object_history(type, key)
+
+
+def _check_services(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in LOCAL_SERVICES:
+            raise UnknownName("service", name, LOCAL_SERVICES)
+
+
+# --- tab completion
+
+
+def complete(bench: Workbench, words: Sequence[str], token: str) -> list[str]:
+    """What may stand next on a line. Starts no lake and raises nothing: a lake that is down only has no names to offer."""
+
+    def known(kind: str, before: list[str]) -> Sequence[str]:
+        try:
+            return _NAMES[kind](bench, before, token) if kind in _NAMES else ()
+        except SkyGraphError:
+            return ()
+
+    return GRAMMAR.complete(words, token, known)
+
+
+def _running(bench: Workbench) -> bool:
+    embedded = bench.lake.embedded
+    return embedded is None or embedded.address() is not None
+
+
+def _keys(bench: Workbench, before: list[str], token: str) -> list[str]:
+    if not before or not _running(bench):
+        return []
+    store = bench.store
+    kind = store.ontology.object_type(before[0])
+    relation = store.relations[kind.model]
+    column = bench.lake.query(
+        f"select distinct toString({_quoted(kind.key)}) as key from {relation} where startsWith(key, {{t:String}}) "
+        "order by length(key), key limit 30", {"t": token}, settings={"max_execution_time": 2},
+    )  # fmt: skip
+    return [str(k) for k in column.column(0).to_pylist()]
+
+
+def _quoted(name: str) -> str:
+    from workbench.lake.sql import quote
+
+    return quote(name)
+
+
+def _physical(bench: Workbench, before: list[str], token: str) -> list[str]:
+    if not _running(bench):
+        return []
+    return [*(f"raw.{t}" for t in bench.lake.tables("raw")), *(f"skygraph.{t}" for t in bench.lake.tables("skygraph") if t[0] != "_")]
+
+
+def _snapshots(bench: Workbench, before: list[str], token: str) -> list[str]:
+    return [s.label or str(s.seq) for s in bench.snapshots().snapshots] if _running(bench) else []
+
+
+def _dbt(bench: Workbench, before: list[str], token: str) -> list[str]:
+    verbs = ["build", "run", "test", "ls", "show", "compile", "docs", "clean", "deps", "parse", "seed", "source"]
+    return [*bench.transforms.models(), "--select", "--exclude"] if before else verbs
+
+
+def _notebooks(bench: Workbench, before: list[str], token: str) -> list[str]:
+    root = bench.settings.workspace
+    return sorted(str(p.relative_to(root)) for p in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def _properties(bench: Workbench, before: list[str], token: str) -> list[str]:
+    return list(bench.ontology.object_type(before[0]).properties) if before else []
+
+
+def _links(bench: Workbench, before: list[str], token: str) -> list[str]:
+    return [end.name for end in bench.ontology.links_of(before[0])] if before else []
+
+
+def _examples(bench: Workbench, before: list[str], token: str) -> list[str]:
+    from workbench.starter import example_names
+
+    return example_names()
+
+
+_NAMES: dict[str, Callable[[Any, list[str], str], Sequence[str]]] = {
+    "table": lambda bench, before, token: list(bench.hermes.plan.tables),
+    "type": lambda bench, before, token: list(bench.ontology.object_types),
+    "property": _properties,
+    "key": _keys,
+    "link": _links,
+    "physical": _physical,
+    "snapshot": _snapshots,
+    "dbt": _dbt,
+    "notebook": _notebooks,
+    "example": _examples,
+    "service": lambda bench, before, token: LOCAL_SERVICES,
+    "log": lambda bench, before, token: ("clickhouse", "workbench", "lab"),
+}

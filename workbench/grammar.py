@@ -1,0 +1,284 @@
+"""The grammar of commands: one table of verbs, from which parsing, help and tab completion come.
+
+Pure. A verb is one or two words (`sync`, `sync status`); the longest that matches wins. The same table serves the shell and the
+notebook, so a mistake raises `UsageError` and never ends the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from workbench.errors import UnknownName, UsageError, nearest
+
+__all__ = ["Argument", "Command", "Grammar", "HelpAsked", "Parsed", "arg", "flag"]
+
+
+class HelpAsked(Exception):
+    """`--help` was among the words; `text` is the answer."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A word or option of a command. `completes` names what it stands for: table, type, key, link, snapshot ..."""
+
+    names: tuple[str, ...]
+    help: str
+    completes: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_option(self) -> bool:
+        """Whether it is written with dashes."""
+        return self.names[0].startswith("-")
+
+
+def arg(name: str, *, help: str, completes: str = "", **options: Any) -> Argument:
+    """A positional word; `nargs` and the like as in argparse."""
+    return Argument((name,), help, completes, options)
+
+
+def flag(*names: str, help: str, completes: str = "", **options: Any) -> Argument:
+    """An option. Without further options it is a switch."""
+    return Argument(names, help, completes, options or {"action": "store_true"})
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb: what runs it, its arguments, and its help. `passes` words go through unread (dbt's own)."""
+
+    name: str
+    run: Callable[..., Any]
+    arguments: tuple[Argument, ...]
+    help: str
+    passes: bool = False
+    shell_only: bool = False
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A line understood: the command, its values by name, and the options that every verb has."""
+
+    command: Command
+    values: dict[str, Any]
+    json: bool = False
+    debug: bool = False
+    workspace: str | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises: a typo never ends a kernel."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        raise UsageError(f"{self.prog}: {message}", hint=f"see `{self.prog} --help`")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """See argparse."""
+        raise UsageError((message or self.prog).strip())
+
+
+GLOBAL = (
+    flag("--json", help="one JSON document on stdout, data only"),
+    flag("--workspace", help="the workspace folder (default: the nearest one upward)", metavar="DIR", default=None),
+    flag("--debug", help="show the traceback of an error"),
+)
+
+
+class Grammar:
+    """The table of commands.
+
+    >>> grammar = Grammar("demo")
+    >>> grammar.add(Command("greet", print, (arg("name", help="whom"),), "Greet somebody."))
+    >>> grammar.parse(["greet", "Ada", "--json"]).values
+    {'name': 'Ada'}
+    """
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.commands: dict[str, Command] = {}
+
+    def add(self, command: Command) -> None:
+        """Add a verb."""
+        self.commands[command.name] = command
+
+    # --- parsing
+
+    def parse(self, words: Sequence[str]) -> Parsed:
+        """Understand a line.
+
+        Raises:
+            UsageError: an unknown verb or option, a missing word; names the nearest. HelpAsked: `--help` was among the words.
+        """
+        lead, rest = self._lead(list(words))
+        if not rest or rest[0] in ("--help", "-h", "help"):
+            raise HelpAsked(self.help())
+        command, rest = self._find(rest)
+        if command.passes:
+            return self._pass_through(command, lead, rest)
+        parser = self.parser(command)
+        if "--help" in rest or "-h" in rest:
+            raise HelpAsked(parser.format_help())
+        values = vars(self._parse_known(parser, command, [*lead, *rest]))
+        own = {name: values.pop(name) for name in ("json", "debug", "workspace")}
+        return Parsed(command, values, **own)
+
+    def _parse_known(self, parser: argparse.ArgumentParser, command: Command, words: list[str]) -> argparse.Namespace:
+        parsed, unknown = parser.parse_known_intermixed_args(words)
+        for word in unknown:
+            if word.startswith("-"):
+                known = [n for a in (*command.arguments, *GLOBAL) for n in a.names if n.startswith("--")]
+                raise UnknownName(f"option of {self.program} {command.name}", word.partition("=")[0], known)
+            raise UsageError(f"{self.program} {command.name}: {word!r} is one word too many", hint=f"see `{parser.prog} --help`")
+        return parsed
+
+    def _lead(self, words: list[str]) -> tuple[list[str], list[str]]:
+        """The global options before the verb, and the rest."""
+        lead: list[str] = []
+        while words and words[0].startswith("--") and words[0].partition("=")[0] in ("--json", "--workspace", "--debug"):
+            takes_next = words[0] == "--workspace" and len(words) > 1
+            lead += words[: 2 if takes_next else 1]
+            del words[: 2 if takes_next else 1]
+        return lead, words
+
+    def _find(self, words: list[str]) -> tuple[Command, list[str]]:
+        two = " ".join(words[:2])
+        if two in self.commands:
+            return self.commands[two], words[2:]
+        if words[0] in self.commands:
+            return self.commands[words[0]], words[1:]
+        under = [name.split()[1] for name in self.commands if name.startswith(words[0] + " ")]
+        if under and (len(words) == 1 or words[1] in ("--help", "-h")):
+            if len(words) == 2:
+                raise HelpAsked("\n".join(f"  {words[0]} {u:<10} {self.commands[f'{words[0]} {u}'].help}" for u in under))
+            raise UsageError(f"{self.program} {words[0]} needs one of {', '.join(under)}")
+        if under:
+            raise UnknownName(f"verb of {self.program} {words[0]}", words[1], under)
+        raise UnknownName("verb", words[0], sorted({name.split()[0] for name in self.commands}), hint=self._verb_hint(words[0]))
+
+    def _verb_hint(self, word: str) -> str | None:
+        near = nearest(word, {name.split()[0] for name in self.commands})
+        return None if near else f"see `{self.program} --help`"
+
+    def _pass_through(self, command: Command, lead: list[str], words: list[str]) -> Parsed:
+        """Everything goes to the command but our own global options."""
+        if not words or words in (["--help"], ["-h"]):
+            raise HelpAsked(self.parser(command).format_help())
+        kept: list[str] = []
+        rest = [*lead, *words]
+        own: dict[str, Any] = {"json": False, "workspace": None}
+        while rest:
+            word = rest.pop(0)
+            if word == "--json":
+                own["json"] = True
+            elif word == "--workspace" and rest:
+                own["workspace"] = rest.pop(0)
+            elif word.startswith("--workspace="):
+                own["workspace"] = word.partition("=")[2]
+            else:
+                kept.append(word)
+        return Parsed(command, {command.arguments[0].names[0]: kept}, **own)
+
+    def parser(self, command: Command) -> argparse.ArgumentParser:
+        """The argparse parser of one command, for parsing and for its help."""
+        parser = _Parser(
+            prog=f"{self.program} {command.name}", description=command.help, allow_abbrev=False, add_help=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        for argument in (*command.arguments, *GLOBAL):
+            options = dict(argument.options)
+            if command.passes and not argument.is_option:
+                options["nargs"] = "*"
+            parser.add_argument(*argument.names, help=argument.help, **options)
+        return parser
+
+    # --- help
+
+    def help(self) -> str:
+        """All verbs, one line each."""
+        width = max(len(name) for name in self.commands)
+        lines = [f"usage: {self.program} [--workspace DIR] [--json] VERB ...", ""]
+        lines += [f"  {name:<{width}}  {command.help.splitlines()[0]}" for name, command in self.commands.items()]
+        lines += ["", f"`{self.program} VERB --help` tells more."]
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """All verbs with their arguments, as the table of the docs."""
+        rows = ["| verb | does |", "| --- | --- |"]
+        for name, command in self.commands.items():
+            words = " ".join(_shape(a) for a in command.arguments)
+            rows.append(f"| `{f'{name} {words}'.strip()}` | {' '.join(command.help.split())} |".replace("\\|", "|"))
+        return "\n".join(rows)
+
+    # --- completion
+
+    def complete(self, words: Sequence[str], token: str, known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
+        """What may stand next after `words`, beginning with `token`.
+
+        `known` gives the live names of a kind (table, type, key ...) with the positional words before it.
+        """
+        _, rest = self._lead(list(words))
+        try:
+            command, after = self._find(rest) if rest else (None, [])
+        except UsageError:
+            command, after = None, rest
+        if command is None or (len(rest) == 1 and not token.startswith("-") and self._under(rest[0])):
+            under = self._under(rest[0]) if rest else sorted({n.split()[0] for n in self.commands})
+            more = self._values(command, after, token, known) if command else []
+            return [w for w in [*under, *more] if w.startswith(token)]
+        return [w for w in self._values(command, after, token, known) if w.casefold().startswith(token.casefold())]
+
+    def _under(self, verb: str) -> list[str]:
+        return [name.split()[1] for name in self.commands if name.startswith(verb + " ")]
+
+    def _values(self, command: Command, after: list[str], token: str, known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
+        options = {name: a for a in (*command.arguments, *GLOBAL) if a.is_option for name in a.names}
+        before = options.get(after[-1]) if after else None
+        positional = [w for i, w in enumerate(after) if not w.startswith("-") and not self._is_value(options, after, i)]
+        if before is not None and "action" not in before.options:
+            return self._offered(before, positional, known)
+        if token.startswith("-"):
+            return [name for name in options if name.startswith("--") and name not in after]
+        places = [a for a in command.arguments if not a.is_option]
+        if not places:
+            return []
+        place = places[min(len(positional), len(places) - 1)]
+        if len(positional) >= len(places) and "nargs" not in place.options and not command.passes:
+            return []
+        return [w for w in self._offered(place, positional, known) if w not in positional]
+
+    @staticmethod
+    def _is_value(options: dict[str, Argument], words: list[str], i: int) -> bool:
+        """Whether the word is the value of the option before it."""
+        option = options.get(words[i - 1]) if i else None
+        return option is not None and "action" not in option.options
+
+    @staticmethod
+    def _offered(argument: Argument, positional: list[str], known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
+        if "choices" in argument.options:
+            return list(argument.options["choices"])
+        return list(known(argument.completes, positional)) if argument.completes else []
+
+
+def _shape(argument: Argument) -> str:
+    """How an argument is written, in a line of help."""
+    if argument.is_option:
+        name = argument.names[0]
+        if "action" in argument.options:
+            return f"[{name}]"
+        return f"[{name} {argument.options.get('metavar') or name.strip('-').upper()}]"
+    name = str(argument.options.get("metavar") or argument.names[0].upper())
+    many = argument.options.get("nargs")
+    return {"*": f"[{name}...]", "?": f"[{name}]", "+": f"{name}..."}.get(str(many), name)
+
+
+def clean(text: str) -> str:
+    """A docstring as help: unindented."""
+    return textwrap.dedent(text).strip()

@@ -1,0 +1,206 @@
+"""`%skygraph` and `%%skygraph sql`: the verbs of the command line in a notebook, with tab completion.
+
+It owns IPython. A mistake shows one line, as in a shell, and never ends the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from typing import Any
+
+from workbench.errors import SkyGraphError, UsageError
+
+__all__ = ["notebook_progress", "register", "unregister"]
+
+_MATCHER = "workbench.magics.complete"
+
+
+def register(shell: Any) -> None:
+    """Add the magic and its completion to a shell; replaces an earlier one."""
+    unregister(shell)
+    magics = _magics_class()(shell)
+    shell.register_magics(magics)
+    shell.Completer.custom_matchers.append(_matcher(magics))
+
+
+def unregister(shell: Any) -> None:
+    """Take both away; does nothing when they are not there."""
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != _MATCHER]
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("skygraph", None)
+
+
+def notebook_progress() -> Any:
+    """A progress listener for the shell that runs: one display, kept up to date; None outside IPython."""
+    from IPython import get_ipython
+
+    return _Progress() if get_ipython() is not None else None
+
+
+def _magics_class() -> Any:
+    from IPython.core.error import UsageError as ShellUsageError
+    from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+
+    @magics_class
+    class SkyGraphMagics(Magics):  # type: ignore[misc]
+        """The magic. Its workbench is that of the notebook's folder, made at the first use."""
+
+        def __init__(self, shell: Any) -> None:
+            super().__init__(shell)
+            self._bench: Any = None
+
+        @property
+        def bench(self) -> Any:
+            if self._bench is None:
+                from workbench import connect
+                from workbench.log import write_logs
+
+                self._bench = connect()
+                if self._bench.settings.state_dir.is_dir():
+                    write_logs(self._bench.settings.state_dir / "log")
+            return self._bench
+
+        @no_var_expand
+        @needs_local_scope
+        @line_cell_magic
+        def skygraph(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
+            """`%skygraph VERB ...`: the verbs of the command line. `%%skygraph sql [NAME]` runs the cell."""
+            try:
+                return self._answer(line, cell, local_ns or {})
+            except SkyGraphError as error:
+                raise ShellUsageError(str(error)) from None
+
+        def _answer(self, line: str, cell: str | None, names: dict[str, Any]) -> Any:
+            from workbench.commands import GRAMMAR
+            from workbench.grammar import HelpAsked
+
+            try:
+                words = shlex.split(line)
+            except ValueError as error:
+                raise UsageError(f"%skygraph: {error}", hint="close the quotation mark") from None
+            try:
+                if cell is not None:
+                    return self._cell(words, cell, names)
+                parsed = GRAMMAR.parse(words)
+            except HelpAsked as asked:
+                print(asked.text.rstrip())
+                return None
+            if parsed.command.shell_only:
+                raise UsageError(f"%skygraph {parsed.command.name} is for a shell", hint=f"run `skygraph {parsed.command.name}` in a terminal")
+            bench = self.bench
+            if parsed.workspace is not None:
+                from workbench import connect
+
+                bench = connect(parsed.workspace)
+            values = {k: v for k, v in parsed.values.items() if k not in ("no_serve", "no_browser")}
+            try:
+                answer = parsed.command.run(bench, **values)
+            finally:
+                bench.progress("", 0, 0)
+            return _Json(answer) if parsed.json else answer
+
+        def _cell(self, words: list[str], cell: str, names: dict[str, Any]) -> Any:
+            raw = "--raw" in words
+            rest = [w for w in words if w != "--raw"]
+            if not rest or rest[0] != "sql" or len(rest) > 2:
+                raise UsageError("a cell is `%%skygraph sql [NAME] [--raw]`", hint="other verbs stand on one line: %skygraph VERB ...")
+            if len(rest) == 2 and not rest[1].isidentifier():
+                raise UsageError(f"{rest[1]!r} cannot be the name of a variable")
+            import re
+
+            # {name:Type} in the statement takes the variable of that name, bound by the server
+            wanted = set(re.findall(r"\{(\w+):", cell))
+            if missing := sorted(w for w in wanted if w not in names and w not in self.shell.user_ns):
+                raise UsageError(f"the statement asks for {{{missing[0]}:...}}, but there is no variable {missing[0]}")
+            parameters = {w: names.get(w, self.shell.user_ns.get(w)) for w in wanted}
+            answer = self.bench.sql(cell, raw=raw, parameters=parameters)
+            if len(rest) == 2:
+                self.shell.user_ns[rest[1]] = answer
+            return answer
+
+    return SkyGraphMagics
+
+
+class _Json:
+    """An answer as JSON text in a notebook."""
+
+    def __init__(self, answer: Any) -> None:
+        import json
+
+        from workbench.answer import to_json
+
+        self.data = to_json(answer)
+        self.text = json.dumps(self.data, ensure_ascii=False, indent=2)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _matcher(magics: Any) -> Any:
+    """Completion of a `%skygraph` line, from the grammar and the names that are known now."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier=_MATCHER, priority=200)  # type: ignore[untyped-decorator]
+    def match(context: Any) -> Any:
+        line = context.full_text.split("\n")[context.cursor_line][: context.cursor_position]
+        before, sign, body = line.partition("%skygraph ")
+        if not sign or before.rstrip(" %") not in ("", before.split("=")[0].strip() + " =" if "=" in before else ""):
+            return {"completions": []}
+        words = body.split()
+        token = "" if not body or body.endswith(" ") else words.pop()
+        from workbench.commands import complete
+
+        try:
+            found = complete(magics.bench, words, token)
+        except SkyGraphError:
+            found = []
+        offered = [SimpleCompletion(text=text, type="option" if text.startswith("-") else "value") for text in found]
+        return {"completions": offered, "suppress": True, "matched_fragment": token, "ordered": True}
+
+    return match
+
+
+class _Progress:
+    """Progress in a notebook: one line with a bar, shown when work takes longer than half a second, gone when it is done.
+
+    In a batch run (`SKYGRAPH_BATCH=1`) each step is a printed line instead.
+    """
+
+    def __init__(self) -> None:
+        self._display: Any = None
+        self._began = 0.0
+        self._last = 0.0
+
+    def __call__(self, message: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if os.environ.get("SKYGRAPH_BATCH"):
+            if message:
+                print(f"[{done}/{total}] {message}", flush=True)
+            return
+        if total == 0 or done >= total:
+            self._end()
+            return
+        if not self._began:
+            self._began = now
+        if now - self._began < 0.5 or now - self._last < 0.2:
+            return
+        self._last = now
+        import html
+
+        from IPython.display import HTML, display
+
+        bar = f'<progress max="{total}" value="{done}"></progress> <code>{done}/{total} {html.escape(message)}</code>'
+        if self._display is None:
+            self._display = display(HTML(bar), display_id=True)
+        else:
+            self._display.update(HTML(bar))
+
+    def _end(self) -> None:
+        if self._display is not None:
+            from IPython.display import HTML
+
+            self._display.update(HTML(""))
+        self._display, self._began = None, 0.0
