@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-__all__ = ["Answer", "Block", "Grid", "Heading", "Note", "format_value", "render_html", "render_text", "to_json"]
+__all__ = ["Answer", "Block", "Grid", "Heading", "Note", "cell_text", "format_value", "render_html", "render_text", "to_json"]
 
 Tone = Literal["plain", "good", "bad", "quiet"]
 
@@ -132,7 +132,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
-def _cell(column: str, value: Any) -> str:
+def cell_text(column: str, value: Any) -> str:
     """A number under a key-like name is a name, not an amount: no thousands separator."""
     names = column.endswith(("_id", "pid", "port")) or column.startswith("_") or column in ("key", "id", "seq")
     if names and isinstance(value, int) and not isinstance(value, bool):
@@ -185,12 +185,12 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
             out.print(Text(block.empty, style="dim"))
         else:
             table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-            cells = [[_one_line(_cell(c, v)) for c, v in zip(block.columns, row, strict=True)] for row in block.rows]
+            cells = [[_one_line(cell_text(c, v)) for c, v in zip(block.columns, row, strict=True)] for row in block.rows]
             shown = _fitting(block.columns, cells, columns)
             for i in range(shown):
                 numbers = all(_is_number(row[i]) or row[i] is None for row in block.rows)
                 table.add_column(Text(str(block.columns[i])), justify="right" if numbers else "left", no_wrap=True, overflow="ellipsis",
-                                 max_width=_WIDEST)  # fmt: skip
+                                 max_width=_WIDEST if i < shown - 1 else None)  # fmt: skip
             for row in cells:
                 table.add_row(*(Text(text) for text in row[:shown]))
             out.print(table)
@@ -230,7 +230,7 @@ def render_html(blocks: Iterable[Block]) -> str:
             body = "".join(
                 "<tr>"
                 + "".join(
-                    f"<td {c}>{html.escape(_cell(n, v))}</td>"
+                    f"<td {c}>{html.escape(cell_text(n, v))}</td>"
                     for n, v, c in zip(block.columns, row, cls, strict=True)
                 )
                 + "</tr>"

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import InvalidFiles, LakeUnavailable, Problem, SkyGraphError, UnknownName
+from workbench.errors import InvalidFiles, LakeUnavailable, Problem, SkyGraphError, UnknownName, UsageError
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -305,6 +305,9 @@ class Workbench:
 
     def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None) -> SqlResult:
         """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write."""
+        if not statement.strip(" \t\r\n;"):
+            raise UsageError("the statement is empty", hint="write a SELECT")
+        self.lake.ping()  # so that the time is the statement's, not the lake's start
         started = time.perf_counter()
         if raw:
             table = self.lake.query_history(statement, parameters, settings={"readonly": 2})
@@ -417,7 +420,10 @@ class Workbench:
         from workbench.widgets import DbtPanel
 
         def run(verb: str, select: str, progress: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
-            words = [verb, *(["--select", *select.split()] if select.strip() else [])]
+            chosen = select.split()
+            if bad := [word for word in chosen if word.startswith("-")]:
+                raise UsageError(f"{bad[0]!r} is an option of dbt, not a selection", hint="write model names, `+name`, `tag:name`")
+            words = [verb, *(["--select", *chosen] if chosen else [])]
             report = self.transforms.run(words, listen=progress)
             return {"success": report.success, "nodes": [n.to_dict() for n in report.nodes]}
 

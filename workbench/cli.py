@@ -87,13 +87,14 @@ def _run(parsed: Any) -> int:
 
 def _show(parsed: Any, answer: Any) -> int:
     from workbench.answer import render_text, to_json
+    from workbench.commands import Lines, ShellLines
 
     if parsed.json:
         print(json.dumps(to_json(answer), ensure_ascii=False, indent=2))
     elif parsed.values.get("args") and parsed.command.name == "dbt":
         pass  # dbt has said it all
-    elif parsed.command.name in ("env", "completion"):
-        print("\n".join(answer.lines) if hasattr(answer, "lines") else answer)
+    elif isinstance(answer, (Lines, ShellLines)):
+        print(answer)  # lines to evaluate, to copy or to filter: none is ever wrapped
     else:
         print(render_text(answer.blocks(), colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     return ExitCode.FAILED if getattr(answer, "failed", False) else ExitCode.OK
@@ -133,7 +134,8 @@ def _serve(bench: Any, parsed: Any, answer: Any) -> int:
 
 
 def _say_error(error: SkyGraphError, *, as_json: bool) -> None:
-    print(f"skygraph: {error}", file=sys.stderr)
+    said = str(error)
+    print(said if said.startswith("skygraph ") else f"skygraph: {said}", file=sys.stderr)
     if as_json:
         print(json.dumps(error.to_dict(), ensure_ascii=False, indent=2))
 

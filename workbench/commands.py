@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.errors import SkyGraphError, UnknownName, UsageError
-from workbench.grammar import Argument, Command, Grammar, arg, clean, flag
+from workbench.grammar import Argument, Command, Grammar, arg, clean, flag, whole
 
 if TYPE_CHECKING:
     from workbench.bench import Workbench
@@ -49,6 +49,9 @@ class Lines(Answer):
     def blocks(self) -> Iterator[Block]:
         """One note per line."""
         yield from (Note(line) for line in self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def _age(process: Any) -> float:
 
 
 @command("logs", arg("service", help="clickhouse or workbench", nargs="?", default="clickhouse", metavar="SERVICE", completes="log"),
-         flag("-n", "--lines", help="how many lines (default 40)", type=int, default=40, metavar="N"))  # fmt: skip
+         flag("-n", "--lines", help="how many lines (default 40)", type=whole, default=40, metavar="N"))  # fmt: skip
 def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answer:
     """The last lines of a service's log."""
     state = bench.settings.state_dir
@@ -176,7 +179,8 @@ def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answ
         raise UnknownName("service", service, known)
     if not known[service].exists():
         return Lines((f"no log yet: {known[service]}",), [])
-    tail = known[service].read_text(encoding="utf-8", errors="replace").splitlines()[-max(0, lines) :]
+    tail = known[service].read_text(encoding="utf-8", errors="replace").splitlines()
+    tail = tail[-lines:] if lines > 0 else []
     return Lines(tuple(tail), tail)
 
 
@@ -268,7 +272,7 @@ def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
     arg("type", help="an object type", metavar="TYPE", completes="type"),
     flag("--where", help="conditions: country=Brazil 'total>10' 'name~love'", nargs="+", action="extend", default=[], metavar="EXPR", completes="property"),
     flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="property"),
-    flag("--limit", help="how many (default 50)", type=int, default=50, metavar="N"),
+    flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
     flag("--after", help="go on after the object with this key", default=None, metavar="KEY"),
     flag("--sql", help="show the statement instead of the objects"),
 )
@@ -298,7 +302,7 @@ def object_(bench: Workbench, type: str, key: str) -> Answer:
     arg("type", help="an object type", metavar="TYPE", completes="type"),
     arg("key", help="its key", metavar="KEY", completes="key"),
     arg("link", help="a link of the type (default: count them all)", nargs="?", default="", metavar="LINK", completes="link"),
-    flag("--limit", help="how many (default 50)", type=int, default=50, metavar="N"),
+    flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
 )
 def links(bench: Workbench, type: str, key: str, link: str = "", limit: int = 50) -> Answer:
     """Objects one hop away from an object; without LINK, how many there are by link."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoReport", "run_demo"]
 
 _STEPS = 9
+_EACH = 3  # changes shown of each type and kind
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,27 @@ class DemoReport(Answer):
             "bad" if self.failed else "good",
         )  # fmt: skip
         yield Heading(f"What the day changed: {b['snapshot']} → {a['snapshot']}")
-        yield from self.diff.blocks()
+        yield from self._digest()
         if self.brought:
             yield Note(f"this run's sync also brought {self.brought} row(s) that changed since", "quiet")
         for note in self.notes:
             yield Note(note, "quiet")
         yield Note(f"{self.seconds:.1f} s in all", "quiet")
+
+    def _digest(self) -> Iterator[Block]:
+        """The counts of the diff, and a few changes of each kind, one a line."""
+        counts = [c for c in self.diff.counts if c.total]
+        yield Grid(["type", "added", "removed", "changed"], [[c.type, c.added, c.removed, c.changed] for c in counts], empty="nothing")
+        shown: dict[tuple[str, str], int] = {}
+        rows = []
+        for change in self.diff.changes:
+            place = (change.type, change.kind)
+            shown[place] = shown.get(place, 0) + 1
+            if shown[place] <= _EACH:
+                told = ", ".join(f"{p.name} {p.old} → {p.new}" for p in change.properties) if change.kind == "changed" else ""
+                rows.append([change.type, change.kind, "" if change.link else change.key, change.title, told])
+        note = f"{len(rows)} of {self.diff.total} changes; `skygraph snapshot diff {self.before['snapshot']} {self.after['snapshot']}` has all"
+        yield Grid(["type", "change", "key", "title", "what"], rows, empty="", note=note)
 
 
 def run_demo(bench: Workbench) -> DemoReport:
@@ -152,7 +168,8 @@ def find_sample(bench: Workbench) -> Sample:
             path = (workspace / options["path"]).resolve()
             return _read_sample(folder, path, workspace)
     raise UsageError(
-        f"{workspace} has no sample source", hint="run it in a clone of the repository, or use `skygraph sync`, `dbt build`, `snapshot take`"
+        f"{workspace} has no sample source",
+        hint="run it in a clone of the repository, or use `skygraph sync`, `skygraph dbt build`, `skygraph snapshot take`",
     )
 
 

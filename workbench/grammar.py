@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from workbench.errors import UnknownName, UsageError, nearest
 
-__all__ = ["Argument", "Command", "Grammar", "HelpAsked", "Parsed", "arg", "flag"]
+__all__ = ["Argument", "Command", "Grammar", "HelpAsked", "Parsed", "arg", "clean", "flag", "whole"]
 
 
 class HelpAsked(Exception):
@@ -43,6 +43,13 @@ class Argument:
 def arg(name: str, *, help: str, completes: str = "", **options: Any) -> Argument:
     """A positional word; `nargs` and the like as in argparse."""
     return Argument((name,), help, completes, options)
+
+
+def whole(text: str) -> int:
+    """A whole number from 0, as the `type` of an argument."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def flag(*names: str, help: str, completes: str = "", **options: Any) -> Argument:
@@ -78,7 +85,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """See argparse."""
-        raise UsageError(f"{self.prog}: {message}", hint=f"see `{self.prog} --help`")
+        said = message.replace("the following arguments are required:", "needs")
+        raise UsageError(f"{self.prog}: {said}", hint=f"see `{self.prog} --help`")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """See argparse."""
@@ -118,6 +126,8 @@ class Grammar:
             UsageError: an unknown verb or option, a missing word; names the nearest. HelpAsked: `--help` was among the words.
         """
         lead, rest = self._lead(list(words))
+        if rest[:1] == ["help"] and len(rest) > 1:
+            rest = [*rest[1:], "--help"]
         if not rest or rest[0] in ("--help", "-h", "help"):
             raise HelpAsked(self.help())
         command, rest = self._find(rest)
@@ -131,13 +141,27 @@ class Grammar:
         return Parsed(command, values, **own)
 
     def _parse_known(self, parser: argparse.ArgumentParser, command: Command, words: list[str]) -> argparse.Namespace:
-        parsed, unknown = parser.parse_known_intermixed_args(words)
+        parsed, unknown = parser.parse_known_intermixed_args(self._joined(command, words))
         for word in unknown:
             if word.startswith("-"):
                 known = [n for a in (*command.arguments, *GLOBAL) for n in a.names if n.startswith("--")]
                 raise UnknownName(f"option of {self.program} {command.name}", word.partition("=")[0], known)
             raise UsageError(f"{self.program} {command.name}: {word!r} is one word too many", hint=f"see `{parser.prog} --help`")
         return parsed
+
+    @staticmethod
+    def _joined(command: Command, words: list[str]) -> list[str]:
+        """`--sort -total` as `--sort=-total`: argparse takes a value that begins with a dash for an option."""
+        options = {name: a for a in (*command.arguments, *GLOBAL) if a.is_option for name in a.names}
+        joined: list[str] = []
+        for word in words:
+            before = options.get(joined[-1]) if joined and "--" not in joined else None
+            takes_one = before is not None and not {"action", "nargs"} & set(before.options)
+            if takes_one and word.startswith("-") and word.partition("=")[0] not in options:
+                joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+            else:
+                joined.append(word)
+        return joined
 
     def _lead(self, words: list[str]) -> tuple[list[str], list[str]]:
         """The global options before the verb, and the rest."""
@@ -154,18 +178,18 @@ class Grammar:
             return self.commands[two], words[2:]
         if words[0] in self.commands:
             return self.commands[words[0]], words[1:]
-        under = [name.split()[1] for name in self.commands if name.startswith(words[0] + " ")]
+        if words[0].startswith("-"):
+            raise UnknownName("option before the verb", words[0].partition("=")[0], [a.names[0] for a in GLOBAL])
+        under = self._under(words[0])
         if under and (len(words) == 1 or words[1] in ("--help", "-h")):
             if len(words) == 2:
                 raise HelpAsked("\n".join(f"  {words[0]} {u:<10} {self.commands[f'{words[0]} {u}'].help}" for u in under))
             raise UsageError(f"{self.program} {words[0]} needs one of {', '.join(under)}")
         if under:
             raise UnknownName(f"verb of {self.program} {words[0]}", words[1], under)
-        raise UnknownName("verb", words[0], sorted({name.split()[0] for name in self.commands}), hint=self._verb_hint(words[0]))
-
-    def _verb_hint(self, word: str) -> str | None:
-        near = nearest(word, {name.split()[0] for name in self.commands})
-        return None if near else f"see `{self.program} --help`"
+        verbs = sorted({name.split()[0] for name in self.commands})
+        hint = None if nearest(words[0], verbs) else f"see `{self.program} --help`"
+        raise UnknownName("verb", words[0], verbs, hint=hint)
 
     def _pass_through(self, command: Command, lead: list[str], words: list[str]) -> Parsed:
         """Everything goes to the command but our own global options."""

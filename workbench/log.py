@@ -23,7 +23,7 @@ def logger(**facts: Any) -> Any:
     """A structlog logger with these facts bound; its events go to the standard logger `workbench`."""
     import structlog
 
-    processors = [
+    processors: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

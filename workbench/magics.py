@@ -63,9 +63,9 @@ def _magics_class() -> Any:
                     write_logs(self._bench.settings.state_dir / "log")
             return self._bench
 
-        @no_var_expand
-        @needs_local_scope
-        @line_cell_magic
+        @no_var_expand  # type: ignore[untyped-decorator]
+        @needs_local_scope  # type: ignore[untyped-decorator]
+        @line_cell_magic  # type: ignore[untyped-decorator]
         def skygraph(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
             """`%skygraph VERB ...`: the verbs of the command line. `%%skygraph sql [NAME]` runs the cell."""
             try:
@@ -89,7 +89,8 @@ def _magics_class() -> Any:
                 print(asked.text.rstrip())
                 return None
             if parsed.command.shell_only:
-                raise UsageError(f"%skygraph {parsed.command.name} is for a shell", hint=f"run `skygraph {parsed.command.name}` in a terminal")
+                name = parsed.command.name
+                raise UsageError(f"%skygraph {name} is for a shell", hint=f"run `skygraph {name}` in a terminal")
             bench = self.bench
             if parsed.workspace is not None:
                 from workbench import connect

@@ -55,9 +55,12 @@ class Lab:
         self.port, self.note = choose_port(self.settings, "lab_port", "JupyterLab")
         self._token = secrets.token_urlsafe(24)
         _write_kernel(state / "jupyter", workspace)
-        words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
-        words += [f"--ServerApp.root_dir={workspace}", f"--ServerApp.open_browser={self.open_browser}"]
-        words += [f"--LabApp.workspaces_dir={state / 'jupyter/workspaces'}", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        words = [
+            sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0", f"--ServerApp.root_dir={workspace}", f"--ServerApp.open_browser={self.open_browser}",
+            f"--LabApp.workspaces_dir={state / 'jupyter/workspaces'}", "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]  # fmt: skip
         if self.notebook:
             words.append(f"--LabApp.default_url=/lab/tree/{self.notebook}")
         if hasattr(os, "geteuid") and os.geteuid() == 0:

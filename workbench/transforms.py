@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import TransformError, UnknownName
+from workbench.errors import TransformError, UnknownName, UsageError
 from workbench.lake import Address, Lake
 from workbench.lake.sql import quote
 from workbench.log import logger
@@ -195,7 +195,8 @@ class Transforms:
         in a terminal; without, it says nothing.
 
         Raises:
-            TransformError: dbt could not run: no project, an unknown command, a project that does not parse.
+            UsageError: the words are not dbt's.
+            TransformError: dbt could not run: no project, or one that does not parse.
             LakeUnavailable: the lake does not answer.
         """
         import time
@@ -212,14 +213,21 @@ class Transforms:
                 words += [option, str(self.project)]
         finished: dict[str, NodeResult] = {}
         with _one_at_a_time, _environ(variables):
-            from dbt.cli.main import dbtRunner
+            from dbt.cli.exceptions import DbtUsageException
+            from dbt.cli.main import cli, dbtRunner
 
             started = time.monotonic()
             result = dbtRunner(callbacks=[lambda event: _hear(event, listen, finished)]).invoke(words)
             seconds = time.monotonic() - started
         nodes, lines = self._results(result.result, finished)
         error = " ".join(str(result.exception).split()) if result.exception else ""
-        logger().info("dbt ran", command=command, success=result.success, node_count=len(nodes), elapsed_s=round(seconds, 3), error=error or None)
+        logger().info("dbt ran", command=command, success=result.success, node_count=len(nodes), elapsed_s=round(seconds, 3),
+                      error=error or None)  # fmt: skip
+        if isinstance(result.exception, DbtUsageException):
+            verb = next((word for word in args if not word.startswith("-")), "")
+            if verb and verb not in cli.commands:
+                raise UnknownName("dbt verb", verb, cli.commands)
+            raise UsageError(f"dbt {command}: {error.rstrip('.')}", hint=f"see `dbt {verb} --help`".replace("  ", " "))
         if result.exception is not None and not nodes:
             raise TransformError(f"dbt {command}: {error}", hint=f"see {self.log_dir / 'dbt.log'}")
         return BuildReport(command, bool(result.success), seconds, nodes, lines, error)

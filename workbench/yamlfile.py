@@ -36,7 +36,7 @@ class Entry:
         return self.value
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
     """SafeLoader that leaves dates as text: `at: 2026-01-01` is what was written, not a date object."""
 
 

@@ -58,7 +58,7 @@ class TableState:
 
 @dataclass(frozen=True)
 class SyncRun:
-    """One run of one table. `mode` is full, incremental or compare; `status` is ok or failed; counts are rows.
+    """One run of one table. `mode` is incremental (from the watermark) or full (every row compared); `status` is ok or failed; counts are rows.
 
     `inserted` counts new and changed rows, `deleted` the tombstones written for keys gone at the source.
     """
@@ -99,7 +99,8 @@ class Ledger:
             return
         for database in ("raw", "skygraph"):
             self.lake.create_database(database)
-        for table, columns, key in ((STATE_TABLE, _STATE_COLUMNS, ["table"]), (RUNS_TABLE, _RUN_COLUMNS, ["table", "started_at", "run_id"])):
+        runs_key = ["table", "started_at", "run_id"]
+        for table, columns, key in ((STATE_TABLE, _STATE_COLUMNS, ["table"]), (RUNS_TABLE, _RUN_COLUMNS, runs_key)):
             ddl = create_replacing(table, columns, key=key, version="_version", placement=self.lake.placement)
             self.lake.command(ddl, retry=True)
         self._ready = True

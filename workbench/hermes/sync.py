@@ -258,26 +258,28 @@ class _TableSync:
         grown = self._make_table(columns)
         state = self.hermes.ledger.states().get(job.table)
         mark = state.watermark if state and job.watermark else None
-        since = mark.back(job.lookback) if mark and not full and not grown else None
-        mode = "incremental" if since else "full" if full or not job.watermark or mark is None or grown else "compare"
-        if not job.watermark:
-            mode = "compare"
-        version = max(_micros(self.started), self._highest_version() + 1)
         # asked before the rows are read: what arrives meanwhile may be read too, but is never passed over
         high = self.connector.high_mark(source, job.watermark) if job.watermark else None
+        # a source behind our mark has gone back (restored, clock set back): what it has now may lie under any bound
+        gone_back = mark is not None and mark != high and mark.later_than(high)
+        since = mark.back(job.lookback) if mark and not (full or grown or gone_back) else None
+        mode = "incremental" if since else "full"
+        version = max(_micros(self.started), self._highest_version() + 1)
         try:
             inserted = self._insert_changed(source, columns, since, version)
             deleted = self._sweep(source, columns, version + 1) if job.deletes == "sweep" else 0
         except SkyGraphError as error:
             if getattr(error, "code", None) in _CAST_CODES:
-                raise SourceError(f"a value of {job.from_} does not fit its column: {error.message}", hint="correct it at the source, or set a type under `columns:`") from error
+                raise SourceError(
+                    f"a value of {job.from_} does not fit its column: {error.message}",
+                    hint="correct it at the source, or set a type under `columns:`",
+                ) from error
             raise
-        new_mark = high if mark is None else mark.advance(high)
         finished = _now()
-        self.hermes.ledger.move_mark(TableState(job.table, job.source, new_mark, self.run_id, finished, version))
+        self.hermes.ledger.move_mark(TableState(job.table, job.source, high, self.run_id, finished, version))
         return SyncRun(
             self.run_id, job.table, job.source, mode, "ok", self.started, finished,
-            mark.text() if mark else "", new_mark.text() if new_mark else "", inserted, deleted,
+            mark.text() if mark else "", high.text() if high else "", inserted, deleted,
         )  # fmt: skip
 
     def _make_table(self, columns: Sequence[SourceColumn]) -> bool:
@@ -392,7 +394,9 @@ def _landing(job: TableJob, table: SourceTable) -> tuple[SourceColumn, ...]:
         if given == "drop":
             continue
         if column.name in ours:
-            raise UsageError(f"{job.from_} has a column {column.name}, a name SkyGraph uses itself", hint=f"drop it under `columns:` of {job.table}")
+            raise UsageError(
+                f"{job.from_} has a column {column.name}, a name SkyGraph uses itself", hint=f"drop it under `columns:` of {job.table}"
+            )
         landing.append(SourceColumn(column.name, given or column.type, column.source_type))
     return tuple(landing)
 

@@ -53,14 +53,6 @@ class Watermark:
             return True
         return bool(self.value > other.value)  # type: ignore[operator]
 
-    def advance(self, to: Watermark | None) -> Watermark:
-        """The further of the two: a watermark never goes back by itself.
-
-        >>> Watermark(5).advance(Watermark(3)).value
-        5
-        """
-        return to if to is not None and to.later_than(self) else self
-
     def back(self, lookback: float) -> Watermark:
         """This point less the lookback: seconds for a time, a plain amount for a number, nothing for a text."""
         if isinstance(self.value, dt.datetime):

@@ -162,8 +162,8 @@ class Connector:
         ]
         if not counts:
             return False
-        (found,) = self._read(f"select {', '.join(counts)} from {_name(table.name)} where {bound}", parameters)
-        for column, count in zip(misfits, found, strict=False):
+        (seen,) = self._read(f"select {', '.join(counts)} from {_name(table.name)} where {bound}", parameters)
+        for column, count in zip(misfits, seen, strict=False):
             if count:
                 value, row = self._read(
                     f"select {_name(column)}, rowid from {_name(table.name)} where {bound} and {misfits[column]} limit 1", parameters
@@ -174,7 +174,7 @@ class Connector:
                     f"for example {value!r} in row {row}",
                     hint="correct them at the source, or give the column another type under `columns:`",
                 )
-        return any(found[len(misfits) :])
+        return any(seen[len(misfits) :])
 
     # --- the engine reads
 
@@ -261,8 +261,8 @@ def _bare(type_: str) -> str:
 
 
 def _time_text(column: str) -> str:
-    """A SQLite expression: a time in any ISO form as UTC text to the millisecond, which sorts as time does."""
-    return f"strftime('%Y-%m-%d %H:%M:%f', {column})"
+    """A SQLite expression: a time in any ISO form as UTC text, cut to the second so that a mark is never ahead of its row."""
+    return f"strftime('%Y-%m-%d %H:%M:%S', {column})"
 
 
 def _misfit(column: SourceColumn) -> str | None:
