@@ -1,0 +1,20 @@
+select
+    concat(toString(makeDate(year, month, day)), '-', carrier, '-', toString(flight), '-', origin) as flight_id,
+    makeDate(year, month, day) as flight_on,
+    carrier,
+    flight as flight_number,
+    tailnum as tail_number,
+    origin,
+    dest as destination,
+    time_hour as scheduled_hour,
+    time_hour + toIntervalMinute(minute) as scheduled_at,
+    sched_dep_time as scheduled_departure_hhmm,
+    dep_time as departure_hhmm,
+    dep_delay as departure_delay_min,
+    sched_arr_time as scheduled_arrival_hhmm,
+    arr_time as arrival_hhmm,
+    arr_delay as arrival_delay_min,
+    air_time as air_time_min,
+    distance as distance_miles,
+    updated_at
+from {{ current('flights') }}
