@@ -173,7 +173,7 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
     columns = width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else 160)
     out = Console(
         file=io.StringIO(), width=columns, force_terminal=colour, color_system="standard" if colour else None,
-        highlight=False, emoji=False, markup=False,
+        highlight=False, emoji=False, markup=False, force_jupyter=False,
     )  # fmt: skip
     styles = {"plain": "", "good": "green", "bad": "red", "quiet": "dim"}
     for block in blocks:
@@ -203,14 +203,23 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
 
 
 _STYLE = (
-    "<style>.skygraph table{border-collapse:collapse;margin:4px 0;font-size:13px}"
-    ".skygraph th{text-align:left;font-weight:600;border-bottom:1px solid var(--jp-border-color1,#bbb);padding:3px 10px}"
-    ".skygraph td{text-align:left;padding:2px 10px;border-bottom:1px solid var(--jp-border-color3,#eee);"
-    "max-width:40em;overflow-wrap:anywhere}"
-    ".skygraph td.n,.skygraph th.n{text-align:right;font-variant-numeric:tabular-nums}"
-    ".skygraph .h{font-weight:600;margin:6px 0 2px}.skygraph .quiet{opacity:.65}"
+    "<style>.skygraph .grid{overflow-x:auto;max-width:100%}"
+    ".skygraph table{border-collapse:collapse;margin:4px 0;font-size:13px}"
+    ".skygraph th,.skygraph td{text-align:left!important;padding:3px 12px 3px 0!important;white-space:nowrap;max-width:26em;"
+    "overflow:hidden;text-overflow:ellipsis}"
+    ".skygraph th{font-weight:600;border-bottom:1px solid var(--jp-border-color1,#bbb)}"
+    ".skygraph td{border-bottom:1px solid var(--jp-border-color3,#eee)}"
+    ".skygraph td.n,.skygraph th.n{text-align:right!important;font-variant-numeric:tabular-nums}"
+    ".skygraph .h{font-weight:600;margin:8px 0 2px}.skygraph .quiet{opacity:.65}"
     ".skygraph .good{color:var(--jp-success-color0,#1b7f3b)}.skygraph .bad{color:var(--jp-error-color1,#c62828)}</style>"
 )
+_HOVER = 40  # characters; a longer cell may be cut by the column's width and shows itself whole under the pointer
+
+
+def _html_cell(column: str, value: Any, kind: str) -> str:
+    text = html.escape(cell_text(column, value))
+    hover = f' title="{text}"' if len(text) > _HOVER else ""
+    return f"<td {kind}{hover}>{text}</td>"
 
 
 def render_html(blocks: Iterable[Block]) -> str:
@@ -229,14 +238,11 @@ def render_html(blocks: Iterable[Block]) -> str:
             head = "".join(f"<th {c}>{html.escape(str(n))}</th>" for n, c in zip(block.columns, cls, strict=True))
             body = "".join(
                 "<tr>"
-                + "".join(
-                    f"<td {c}>{html.escape(cell_text(n, v))}</td>"
-                    for n, v, c in zip(block.columns, row, cls, strict=True)
-                )
+                + "".join(_html_cell(str(n), v, c) for n, v, c in zip(block.columns, row, cls, strict=True))
                 + "</tr>"
                 for row in block.rows
             )
-            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+            parts.append(f'<div class="grid"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
             if block.note:
                 parts.append(f'<div class="quiet">{html.escape(block.note)}</div>')
     return "".join([*parts, "</div>"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -115,6 +116,7 @@ def _serve(bench: Any, parsed: Any, answer: Any) -> int:
             return status
         notebook = "notebooks/explore/quickstart.ipynb"
         service = lab(bench, notebook if (bench.settings.workspace / notebook).is_file() else "")
+    signal.signal(signal.SIGTERM, _interrupt)  # told to end, it takes JupyterLab with it
     service.open_browser = sys.stderr.isatty() and not parsed.values.get("no_browser")
     service.start()
     try:
@@ -131,6 +133,10 @@ def _serve(bench: Any, parsed: Any, answer: Any) -> int:
     finally:
         service.stop()
     return ExitCode.OK
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say_error(error: SkyGraphError, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ notebook, so a mistake raises `UsageError` and never ends the process.
 from __future__ import annotations
 
 import argparse
-import textwrap
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -38,6 +38,20 @@ class Argument:
     def is_option(self) -> bool:
         """Whether it is written with dashes."""
         return self.names[0].startswith("-")
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a word follows the option; a switch stands alone."""
+        return self.options.get("action") != "store_true"
+
+    @property
+    def shape(self) -> str:
+        """How it is written in a line of usage: `TYPE`, `[LINK]`, `[--limit N]`, `[--where EXPR...]`."""
+        shown = str(self.options.get("metavar") or self.names[0].strip("-").upper())
+        many = {"*": f"[{shown}...]", "?": f"[{shown}]", "+": f"{shown}..."}.get(str(self.options.get("nargs")), shown)
+        if not self.is_option:
+            return many
+        return f"[{self.names[0]} {many}]" if self.takes_value else f"[{self.names[0]}]"
 
 
 def arg(name: str, *, help: str, completes: str = "", **options: Any) -> Argument:
@@ -156,7 +170,7 @@ class Grammar:
         joined: list[str] = []
         for word in words:
             before = options.get(joined[-1]) if joined and "--" not in joined else None
-            takes_one = before is not None and not {"action", "nargs"} & set(before.options)
+            takes_one = before is not None and before.takes_value and "nargs" not in before.options
             if takes_one and word.startswith("-") and word.partition("=")[0] not in options:
                 joined[-1] += f"={word}" if joined[-1].startswith("--") else word
             else:
@@ -233,14 +247,6 @@ class Grammar:
         lines += ["", f"`{self.program} VERB --help` tells more."]
         return "\n".join(lines)
 
-    def markdown(self) -> str:
-        """All verbs with their arguments, as the table of the docs."""
-        rows = ["| verb | does |", "| --- | --- |"]
-        for name, command in self.commands.items():
-            words = " ".join(_shape(a) for a in command.arguments)
-            rows.append(f"| `{f'{name} {words}'.strip()}` | {' '.join(command.help.split())} |".replace("\\|", "|"))
-        return "\n".join(rows)
-
     # --- completion
 
     def complete(self, words: Sequence[str], token: str, known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
@@ -264,10 +270,10 @@ class Grammar:
 
     def _values(self, command: Command, after: list[str], token: str, known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
         options = {name: a for a in (*command.arguments, *GLOBAL) if a.is_option for name in a.names}
-        before = options.get(after[-1]) if after else None
-        positional = [w for i, w in enumerate(after) if not w.startswith("-") and not self._is_value(options, after, i)]
-        if before is not None and "action" not in before.options:
-            return self._offered(before, positional, known)
+        positional = [w for i, w in enumerate(after) if not w.startswith("-") and not self._option_at(options, after, i)]
+        wanted = self._option_at(options, after, len(after))
+        if wanted is not None and not (token.startswith("-") and len(after) and not after[-1].startswith("-")):
+            return self._offered(wanted, positional, known)
         if token.startswith("-"):
             return [name for name in options if name.startswith("--") and name not in after]
         places = [a for a in command.arguments if not a.is_option]
@@ -279,10 +285,13 @@ class Grammar:
         return [w for w in self._offered(place, positional, known) if w not in positional]
 
     @staticmethod
-    def _is_value(options: dict[str, Argument], words: list[str], i: int) -> bool:
-        """Whether the word is the value of the option before it."""
-        option = options.get(words[i - 1]) if i else None
-        return option is not None and "action" not in option.options
+    def _option_at(options: dict[str, Argument], words: list[str], i: int) -> Argument | None:
+        """The option whose value stands at a place: the word before it, or further back when it takes many."""
+        start = max((j for j in range(i) if words[j].startswith("-")), default=-1)
+        option = options.get(words[start]) if start >= 0 else None
+        if option is None or not option.takes_value or (i - start > 1 and option.options.get("nargs") != "+"):
+            return None
+        return option
 
     @staticmethod
     def _offered(argument: Argument, positional: list[str], known: Callable[[str, list[str]], Sequence[str]]) -> list[str]:
@@ -291,18 +300,6 @@ class Grammar:
         return list(known(argument.completes, positional)) if argument.completes else []
 
 
-def _shape(argument: Argument) -> str:
-    """How an argument is written, in a line of help."""
-    if argument.is_option:
-        name = argument.names[0]
-        if "action" in argument.options:
-            return f"[{name}]"
-        return f"[{name} {argument.options.get('metavar') or name.strip('-').upper()}]"
-    name = str(argument.options.get("metavar") or argument.names[0].upper())
-    many = argument.options.get("nargs")
-    return {"*": f"[{name}...]", "?": f"[{name}]", "+": f"{name}..."}.get(str(many), name)
-
-
 def clean(text: str) -> str:
     """A docstring as help: unindented."""
-    return textwrap.dedent(text).strip()
+    return inspect.cleandoc(text)

@@ -71,6 +71,8 @@ def _magics_class() -> Any:
             try:
                 return self._answer(line, cell, local_ns or {})
             except SkyGraphError as error:
+                if "--debug" in line.split():
+                    raise
                 raise ShellUsageError(str(error)) from None
 
         def _answer(self, line: str, cell: str | None, names: dict[str, Any]) -> Any:

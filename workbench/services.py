@@ -58,16 +58,21 @@ class Lab:
         words = [
             sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0", f"--ServerApp.root_dir={workspace}", f"--ServerApp.open_browser={self.open_browser}",
-            f"--LabApp.workspaces_dir={state / 'jupyter/workspaces'}", "--LabApp.news_url=None",
+            f"--LabApp.workspaces_dir={state / 'jupyter/workspaces'}",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
         if self.notebook:
             words.append(f"--LabApp.default_url=/lab/tree/{self.notebook}")
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             words.append("--allow-root")
+        _write_overrides(state / "jupyter/config")
         path = os.pathsep.join(p for p in (str(state / "jupyter"), os.environ.get("JUPYTER_PATH", "")) if p)
+        config = os.pathsep.join(p for p in (str(state / "jupyter/config"), os.environ.get("JUPYTER_CONFIG_PATH", "")) if p)
         # the token goes by the environment: the words of a process can be read by everybody on the machine
-        environ = {**os.environ, **self.variables, "JUPYTER_PATH": path, "JUPYTER_TOKEN": self._token, "SKYGRAPH_WORKSPACE": str(workspace)}
+        environ = {
+            **os.environ, **self.variables, "JUPYTER_PATH": path, "JUPYTER_CONFIG_PATH": config, "JUPYTER_TOKEN": self._token,
+            "SKYGRAPH_WORKSPACE": str(workspace),
+        }  # fmt: skip
         log = state / "log/lab.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
@@ -108,6 +113,14 @@ class Lab:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def _write_overrides(folder: Path) -> None:
+    """JupyterLab as it should be here: it asks nobody for news."""
+    path = folder / "labconfig/default_setting_overrides.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    overrides = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    path.write_text(json.dumps(overrides, indent=1), encoding="utf-8")
 
 
 def _write_kernel(folder: Path, workspace: Path) -> None:

@@ -26,6 +26,7 @@ __all__ = ["BuildReport", "Model", "NodeResult", "Transforms", "environment"]
 
 _GOOD = ("success", "pass")
 _BAD = ("error", "fail", "runtime error")
+_WITHOUT_LAKE = ("", "clean", "deps", "init", "list", "ls", "parse")
 _one_at_a_time = threading.RLock()
 
 
@@ -205,6 +206,9 @@ class Transforms:
             raise TransformError(f"there is no dbt project in {self.project}", hint="`skygraph init DIR` makes one")
         words = list(args)
         command = " ".join(words)
+        verb = next((word for word in words if not word.startswith("-")), "")
+        if verb not in _WITHOUT_LAKE and "--help" not in words:
+            self.lake.ping()  # dbt would try for seconds, and say it in a page
         variables = environment(self.lake.address, self.lake.settings.cluster) | {"DBT_LOG_PATH": str(self.log_dir)}
         if not show:
             variables |= {"DBT_LOG_LEVEL": "none", "DBT_QUIET": "true"}
@@ -213,9 +217,12 @@ class Transforms:
                 words += [option, str(self.project)]
         finished: dict[str, NodeResult] = {}
         with _one_at_a_time, _environ(variables):
+            from dbt.adapters.clickhouse import dbclient
             from dbt.cli.exceptions import DbtUsageException
             from dbt.cli.main import cli, dbtRunner
 
+            # it remembers by name alone, for the whole process, which databases there are: another lake may lack them
+            dbclient._ensured_databases.clear()
             started = time.monotonic()
             result = dbtRunner(callbacks=[lambda event: _hear(event, listen, finished)]).invoke(words)
             seconds = time.monotonic() - started
@@ -224,7 +231,6 @@ class Transforms:
         logger().info("dbt ran", command=command, success=result.success, node_count=len(nodes), elapsed_s=round(seconds, 3),
                       error=error or None)  # fmt: skip
         if isinstance(result.exception, DbtUsageException):
-            verb = next((word for word in args if not word.startswith("-")), "")
             if verb and verb not in cli.commands:
                 raise UnknownName("dbt verb", verb, cli.commands)
             raise UsageError(f"dbt {command}: {error.rstrip('.')}", hint=f"see `dbt {verb} --help`".replace("  ", " "))

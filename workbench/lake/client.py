@@ -7,14 +7,14 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from workbench.errors import LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
 from workbench.lake.server import Address, EmbeddedLake
-from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_prewhere, quote, quote_table
+from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_prewhere, key_names, quote, quote_table
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -133,15 +133,7 @@ class Lake:
         )
         if not found.num_rows:
             raise self.unknown_table(table)
-        # a key is a list of plain columns here: our own DDL wrote it
-        in_key = self.query(
-            "select name from system.columns where database = {d:String} and table = {t:String} and is_in_sorting_key "
-            "order by position",
-            {"d": database, "t": name},
-        )
-        names = [str(n) for n in in_key.column("name").to_pylist()]
-        order = str(found.column(0)[0].as_py())
-        return sorted(names, key=lambda n: order.find(n))
+        return key_names(str(found.column(0)[0].as_py()))
 
     def unknown_table(self, table: str) -> UnknownName:
         """The error for a table that is not there."""
@@ -243,11 +235,11 @@ class Lake:
             return self._translated(action)
 
     def _translated(self, action: Callable[[Any], T]) -> T:
-        from clickhouse_connect.driver.exceptions import ClickHouseError
+        from clickhouse_connect.driver.exceptions import ClickHouseError, StreamClosedError, StreamCompleteException
 
         try:
             return action(self._client())
-        except ClickHouseError as error:
+        except (ClickHouseError, StreamClosedError, StreamCompleteException) as error:
             raise _in_our_words(error, self._address) from error
 
     def _arrow(self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any]) -> pa.Table:
@@ -265,7 +257,8 @@ class Lake:
         try:
             yield query_id
         except KeyboardInterrupt:
-            client.command("kill query where query_id = {id:String} async", parameters={"id": query_id})
+            with suppress(Exception):  # the interrupt is what the caller has to see
+                client.command("kill query where query_id = {id:String} async", parameters={"id": query_id})
             raise
 
     def _select(self, table: str, where: str, limit: int | None) -> str:
@@ -304,6 +297,5 @@ def _in_our_words(error: Exception, address: Address | None) -> LakeError:
         return LakeUnavailable(f"the lake at {where} does not answer: {text[:300]}", hint="`skygraph health` tells more")
     if code in (516, 194):
         return LakeUnavailable(f"the lake at {where} refused the sign-in of {address.user if address else '?'}", hint=_HINTS[516])
-    if "DB::Exception: " in text:
-        text = text.split("DB::Exception: ", 1)[1]
+    text = re.split(r"DB::\w*Exception: ", text, maxsplit=1)[-1]
     return QueryError(text[:2000], code=code or 0, hint=_HINTS.get(code or 0) or None)

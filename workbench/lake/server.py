@@ -107,6 +107,8 @@ class EmbeddedLake:
         """
         if found := self.address():
             return found
+        if "\\" in str(self.home):
+            raise LakeError(f"the lake's folder {self.home} has a backslash in its path", hint="give the workspace another path")
         try:
             for folder in (self.settings.state_dir, self.home, self.home / "log", self.home / "run"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ __all__ = [
     "current",
     "create_replacing",
     "find_prewhere",
+    "key_names",
     "quote",
     "quote_table",
     "quote_text",
@@ -76,6 +77,19 @@ def quote_text(text: str) -> str:
     "'it\\'s'"
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "a": "\a", "v": "\v", "e": "\x1b"}
+
+
+def key_names(key: str) -> list[str]:
+    r"""The columns of a sorting key as `system.tables` writes it: a list of plain columns, as our own DDL made it.
+
+    >>> key_names("order_id, `it\\'s, x`, id")
+    ['order_id', "it's, x", 'id']
+    """
+    found = re.findall(r"`((?:[^`\\]|\\.)*)`|([^\s,()`]+)", key, re.DOTALL)
+    return [re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), quoted, flags=re.DOTALL) or plain for quoted, plain in found]
 
 
 @dataclass(frozen=True)
@@ -143,7 +157,7 @@ def row_hash(columns: Sequence[str]) -> str:
 
 
 _SKIP = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | --[^\n]* | \#[^\n]* | /\*.*?\*/ | (?P<word>\bprewhere\b)""",
+    r"""'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | (?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | --[^\n]* | \#[^\n]* | /\*.*?\*/ | (?P<word>\bprewhere\b)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 

@@ -1,0 +1,256 @@
+"""What changed: between two snapshots, and in the life of one object.
+
+Pure. `apply(state, changes)` of a whole diff turns the first state into the second. A property without a value is None
+here, and the same as a property that is not there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.answer import Answer, Block, Grid, Heading, Note
+
+if TYPE_CHECKING:
+    from workbench.eidolon.answers import Snapshot
+
+__all__ = [
+    "Change", "ChangeKind", "Counts", "ObjectHistory", "PropertyChange", "State", "TwinDiff", "Version", "apply",
+    "fold_versions", "property_changes",
+]
+
+ChangeKind = Literal["added", "removed", "changed"]
+
+# (is link, type, key) -> the properties that have a value, as text
+State = Mapping[tuple[bool, str, str], Mapping[str, str]]
+
+_SHOWN = 100  # changes that a diff shows of itself
+
+
+@dataclass(frozen=True)
+class PropertyChange:
+    """One property before and after; None is no value."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """`name`, `old`, `new`."""
+        return {"name": self.name, "old": self.old, "new": self.new}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one object, or of one pair of a many-to-many link (`link`; `type` is then the link's name).
+
+    An added or removed one has all its properties, with None on the other side; a changed one those that differ.
+    """
+
+    type: str
+    kind: ChangeKind
+    key: str
+    title: str
+    link: bool
+    properties: tuple[PropertyChange, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as data."""
+        return {
+            "type": self.type, "kind": self.kind, "key": self.key, "title": self.title, "link": self.link,
+            "properties": [p.to_dict() for p in self.properties],
+        }
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of a type (or a link's pairs) were added, removed and changed."""
+
+    type: str
+    link: bool
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All changes."""
+        return self.added + self.removed + self.changed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as data."""
+        return {"type": self.type, "link": self.link, "added": self.added, "removed": self.removed, "changed": self.changed}
+
+
+def property_changes(old: Mapping[str, str | None], new: Mapping[str, str | None]) -> tuple[PropertyChange, ...]:
+    """The properties that differ, in the order of the new ones.
+
+    >>> property_changes({"a": "1", "b": None}, {"a": "", "b": None, "c": None})
+    (PropertyChange(name='a', old='1', new=''),)
+    """
+    names = [*new, *(name for name in old if name not in new)]
+    pairs = ((name, old.get(name), new.get(name)) for name in names)
+    return tuple(PropertyChange(name, a, b) for name, a, b in pairs if a != b)
+
+
+def apply(state: State, changes: Iterable[Change]) -> State:
+    """The state after the changes. The given one is not touched.
+
+    Raises:
+        ValueError: a change does not fit: it adds what is there, or removes or changes what is not, or other values.
+    """
+    after = {at: dict(properties) for at, properties in state.items()}
+    for change in changes:
+        at = (change.link, change.type, change.key)
+        if (at in after) != (change.kind != "added"):
+            raise ValueError(f"{change.type} {change.key} cannot be {change.kind}")
+        properties = after.setdefault(at, {})
+        for p in change.properties:
+            if properties.get(p.name) != p.old:
+                raise ValueError(f"{change.type} {change.key}: {p.name} is {properties.get(p.name)!r}, not {p.old!r}")
+            properties.pop(p.name, None)
+            if p.new is not None:
+                properties[p.name] = p.new
+        if change.kind == "removed":
+            del after[at]
+    return after
+
+
+@dataclass(frozen=True)
+class TwinDiff(Answer):
+    """What changed from snapshot `a` to snapshot `b`. Counts are exact; `changes` may be the first of more."""
+
+    a: Snapshot
+    b: Snapshot
+    counts: tuple[Counts, ...]
+    changes: tuple[Change, ...]
+    not_covered: tuple[str, ...] = ()  # types and links that only one of the two snapshots covers
+
+    @property
+    def total(self) -> int:
+        """How many objects and pairs changed in all."""
+        return sum(c.total for c in self.counts)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether there are more changes than are listed."""
+        return len(self.changes) < self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """`a`, `b`, `counts` per type, `changes`, `total`, `truncated`, `not_covered`."""
+        return {
+            "a": self.a.reference(), "b": self.b.reference(), "counts": [c.to_dict() for c in self.counts],
+            "changes": [c.to_dict() for c in self.changes], "total": self.total, "truncated": self.truncated,
+            "not_covered": list(self.not_covered),
+        }
+
+    def blocks(self) -> Iterator[Block]:
+        """A row per changed property, then the counts per type."""
+        yield Heading(f"{self.a.name} → {self.b.name}")
+        if self.total:
+            shown = self.changes[:_SHOWN]
+            yield Grid(
+                ["type", "change", "key", "title", "property", "old", "new"],
+                [row for change in shown for row in _rows(change)],
+                note=f"the first {len(shown):,} of {self.total:,} changes" if len(shown) < self.total else "",
+            )
+            yield Grid(
+                ["type", "added", "removed", "changed"],
+                [[_type(c.type, c.link), c.added, c.removed, c.changed] for c in self.counts if c.total],
+            )
+        same = [_type(c.type, c.link) for c in self.counts if not c.total]
+        if not self.counts:
+            yield Note("the two snapshots have no type in common", "bad")
+        elif not self.total:
+            yield Note(f"nothing changed: {', '.join(same)}", "good")
+        elif same:
+            yield Note(f"unchanged: {', '.join(same)}", "quiet")
+        if self.not_covered:
+            yield Note(f"not compared, as only one of the two snapshots covers them: {', '.join(self.not_covered)}", "quiet")
+
+
+def _type(name: str, link: bool) -> str:
+    return f"{name} (link)" if link else name
+
+
+def _rows(change: Change) -> Iterator[list[Any]]:
+    """A row per property of a changed object, one row without a property for one that came or went."""
+    head = [_type(change.type, change.link), change.kind, change.key, change.title]
+    if change.kind != "changed":
+        yield [*head, "", "", ""]
+    else:
+        yield from ([*head, p.name, _value(p.old), _value(p.new)] for p in change.properties)
+
+
+def _value(value: str | None) -> str:
+    """No value is blank, so an empty text shows as one."""
+    return "" if value is None else value or '""'
+
+
+@dataclass(frozen=True)
+class Version:
+    """One object in one snapshot in which it changed."""
+
+    seq: int
+    label: str
+    taken_at: dt.datetime
+    kind: ChangeKind
+    title: str
+    properties: tuple[PropertyChange, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The version as data."""
+        return {
+            "seq": self.seq, "label": self.label, "taken_at": self.taken_at, "kind": self.kind, "title": self.title,
+            "properties": [p.to_dict() for p in self.properties],
+        }
+
+
+def fold_versions(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str]) -> tuple[Version, ...]:
+    """History rows of one object, oldest first, as what each of them changed."""
+    found: list[Version] = []
+    before: Mapping[str, str | None] = {}
+    for row in rows:
+        after: Mapping[str, str | None] = dict(row["properties"])
+        is_there = bool(found) and found[-1].kind != "removed"
+        kind: ChangeKind = "removed" if row["_deleted"] else "changed" if is_there else "added"
+        seq = int(row["seq"])
+        found.append(Version(seq, labels.get(seq, ""), row["taken_at"], kind, row["title"], property_changes(before, after)))
+        before = after
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class ObjectHistory(Answer):
+    """Every recorded version of one object, oldest first."""
+
+    type: str
+    key: str
+    link: bool
+    versions: tuple[Version, ...]
+
+    @property
+    def title(self) -> str:
+        """The newest title."""
+        return self.versions[-1].title if self.versions else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`type`, `key`, `title`, `link`, `versions`."""
+        return {
+            "type": self.type, "key": self.key, "title": self.title, "link": self.link,
+            "versions": [v.to_dict() for v in self.versions],
+        }
+
+    def blocks(self) -> Iterator[Block]:
+        """A row per changed property of each version."""
+        yield Heading(f"{_type(self.type, self.link)} {self.key}" + (f": {self.title}" if self.title != self.key else ""))
+        yield Grid(
+            ["snapshot", "label", "taken at", "change", "property", "old", "new"],
+            [
+                [f"#{v.seq}", v.label, v.taken_at, v.kind, *cells]
+                for v in self.versions
+                for cells in ([[p.name, _value(p.old), _value(p.new)] for p in v.properties if v.kind != "removed"] or [["", "", ""]])
+            ],
+        )
