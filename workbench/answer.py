@@ -147,16 +147,18 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\t" in text else text
 
 
-def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
-    """How many columns, from the left, fit the width; at least one."""
+def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of the columns that fit, from the left; at least one. The last of them takes the room that is left."""
     from rich.cells import cell_len
 
-    used = 0
+    widths: list[int] = []
     for i, name in enumerate(columns):
-        used += min(_WIDEST, max(cell_len(str(name)), *(cell_len(row[i]) for row in cells))) + 2
-        if used - 2 > width:
-            return max(1, i)
-    return len(columns)
+        natural = max(cell_len(str(name)), *(cell_len(row[i]) for row in cells))
+        left = room - sum(widths) - 2 * len(widths)
+        if widths and min(natural, _WIDEST) > left:
+            break
+        widths.append(min(natural, left if i == len(columns) - 1 else min(_WIDEST, left)))
+    return widths
 
 
 def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bool = False) -> str:
@@ -186,11 +188,12 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
         else:
             table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
             cells = [[_one_line(cell_text(c, v)) for c, v in zip(block.columns, row, strict=True)] for row in block.rows]
-            shown = _fitting(block.columns, cells, columns)
-            for i in range(shown):
+            widths = _fitting(block.columns, cells, columns)
+            shown = len(widths)
+            for i, width_ in enumerate(widths):
                 numbers = all(_is_number(row[i]) or row[i] is None for row in block.rows)
-                table.add_column(Text(str(block.columns[i])), justify="right" if numbers else "left", no_wrap=True, overflow="ellipsis",
-                                 max_width=_WIDEST if i < shown - 1 else None)  # fmt: skip
+                align: Literal["left", "right"] = "right" if numbers else "left"
+                table.add_column(Text(str(block.columns[i])), justify=align, no_wrap=True, overflow="ellipsis", width=width_)
             for row in cells:
                 table.add_row(*(Text(text) for text in row[:shown]))
             out.print(table)

@@ -25,7 +25,9 @@ GRAMMAR = Grammar("skygraph")
 LOCAL_SERVICES = ("clickhouse",)
 
 
-def command(name: str, *arguments: Argument, passes: bool = False, shell_only: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(
+    name: str, *arguments: Argument, passes: bool = False, shell_only: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add a verb to the table. Its help is the docstring; its parameters are `bench` and the arguments by name."""
 
     def add(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,8 +195,12 @@ def env(bench: Workbench) -> Answer:
     return ShellLines({"SKYGRAPH_WORKSPACE": str(bench.settings.workspace), **environment(at, bench.settings.cluster)})
 
 
-@command("lab", arg("notebook", help="a notebook to open, from the workspace", nargs="?", default="", metavar="NOTEBOOK", completes="notebook"),
-         flag("--no-browser", help="do not open a browser"), shell_only=True)  # fmt: skip
+@command(
+    "lab",
+    arg("notebook", help="a notebook to open, from the workspace", nargs="?", default="", metavar="NOTEBOOK", completes="notebook"),
+    flag("--no-browser", help="do not open a browser"),
+    shell_only=True,
+)
 def lab(bench: Workbench, notebook: str = "", no_browser: bool = False) -> Any:
     """JupyterLab on this workspace, with the extension loaded, until it is interrupted."""
     from workbench.services import Lab
@@ -270,7 +276,8 @@ def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
 @command(
     "objects",
     arg("type", help="an object type", metavar="TYPE", completes="type"),
-    flag("--where", help="conditions: country=Brazil 'total>10' 'name~love'", nargs="+", action="extend", default=[], metavar="EXPR", completes="property"),
+    flag("--where", help="conditions: country=Brazil 'total>10' 'name~love'", nargs="+", action="extend", default=[],
+         metavar="EXPR", completes="property"),
     flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="property"),
     flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
     flag("--after", help="go on after the object with this key", default=None, metavar="KEY"),

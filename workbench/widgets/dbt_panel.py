@@ -180,7 +180,7 @@ class DbtPanel(View):
             tone = "bad" if status in ("error", "fail") else "dim"
             lines.append(
                 f'<tr><td style="width:1%">{_chip(label, status)}</td><td class="mono">{escape(name)}</td>'
-                f'<td class="dim">{escape(node.get("kind") or (event or {}).get("kind") or "")}</td>'
+                f'<td class="dim sky-word">{escape(node.get("kind") or (event or {}).get("kind") or "")}</td>'
                 f'<td class="dim">{escape(node.get("layer") or "")}</td><td class="n">{seconds}</td>'
                 f'<td class="{tone}">{escape(words)}</td></tr>'
             )

@@ -95,6 +95,7 @@ border-bottom:1px solid var(--sky-line);position:sticky;top:0;background:var(--j
 .sky-view .sky-table td{text-align:left;padding:3px 10px;vertical-align:baseline;overflow-wrap:anywhere;max-width:32em;
 border-bottom:1px solid color-mix(in srgb,var(--sky-line) 45%,transparent)}
 .sky-view .sky-table tr:last-child td{border-bottom:0}
+.sky-view .sky-table .sky-word{white-space:nowrap}
 .sky-view .sky-table .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .sky-view .sky-scroll{overflow:auto;max-height:420px;border:1px solid var(--sky-line);border-radius:6px}
 .sky-view mark{background:color-mix(in srgb,var(--sky-warn) 26%,transparent);color:inherit;border-radius:3px;
