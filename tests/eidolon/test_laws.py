@@ -1,0 +1,172 @@
+"""The laws of snapshots and diffs, on random tables in the real lake."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.eidolon.conftest import Shop, item, state
+from workbench.eidolon import TwinDiff, apply
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(["", "NULL", "'", "\\", "a/b", '"', "→", "\0", "é"])
+_ITEM = st.builds(
+    item,
+    st.integers(-3, 5),
+    name=st.none() | _TEXT,
+    note=_TEXT,
+    price=st.none() | st.decimals(-999, 999, places=2),
+    title=st.none() | st.sampled_from([0.5, -1.25, 0.1 + 0.2]),
+    is_new=st.none() | st.booleans(),
+    seen_at=st.none() | st.integers(0, 10**12).map(lambda ms: _EPOCH + dt.timedelta(milliseconds=ms)),
+)
+_TAG = st.fixed_dictionaries({"tag": _TEXT, "colour": st.none() | _TEXT})
+_PAIRS = st.lists(st.tuples(st.none() | st.integers(-3, 5), st.none() | _TEXT), max_size=5)
+_WORLD = st.tuples(
+    st.lists(_ITEM, max_size=6, unique_by=lambda r: r["item_id"]), st.lists(_TAG, max_size=4, unique_by=lambda r: r["tag"]), _PAIRS
+)
+
+
+@st.composite
+def _days(draw: st.DrawFn) -> list[Any]:
+    """A world and what becomes of it: rows stay, go, come back, and change in one property; NULL and '' are near."""
+    worlds = [draw(_WORLD)]
+    for _ in range(draw(st.integers(1, 3))):
+        before, fresh = worlds[-1], draw(_WORLD)
+        rows = []
+        for part, key, other in ((0, "item_id", "name"), (1, "tag", "colour")):
+            kept = [r for r in before[part] if draw(st.integers(0, 3))]
+            edited = [{**r, other: draw(st.sampled_from([None, "", r[other]]))} for r in kept]
+            known = {r[key] for r in edited}
+            rows.append(edited + [r for r in fresh[part] if r[key] not in known and draw(st.booleans())])
+        worlds.append((rows[0], rows[1], draw(st.sampled_from([before[2], before[2][1:], fresh[2]]))))
+    return worlds
+
+
+# an example costs about a second here, so a failing one is shown as it is and not made smaller
+_ON_THE_LAKE = settings(
+    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
+
+World = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]], Sequence[tuple[Any, Any]]]
+
+
+def fill(shop: Shop, world: World) -> None:
+    items, tags, pairs = world
+    shop.fill("items", items)
+    shop.fill("tags", tags)
+    shop.fill("item_tags", [{"item": a, "tag": b} for a, b in pairs])
+
+
+def forget(shop: Shop) -> None:
+    shop.lake.command("drop database if exists eidolon sync")
+
+
+def plain_keys(diff: TwinDiff) -> list[Any]:
+    """The changes with the keys of pairs as `state` writes them."""
+    return [replace(c, key="|".join(json.loads(c.key))) if c.link else c for c in diff.changes]
+
+
+def differing(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[str, int]:
+    """How many keys of each type differ between two states, in any way."""
+    keys = [at for at in a.keys() | b.keys() if a.get(at) != b.get(at)]
+    return {t: sum(at[1] == t for at in keys) for t in ("Item", "Tag", "tagged")}
+
+
+@_ON_THE_LAKE
+@given(_days())
+def test_a_diff_applied_to_the_first_state_gives_the_second(shop: Shop, worlds: list[World]) -> None:
+    forget(shop)
+    states, taken, rows = [], [], 0
+    for world in worlds:
+        fill(shop, world)
+        taken.append(shop.twin.take())
+        states.append(state(*world))
+        # the history grows by what changed, no less and no more
+        grown = sum(differing(states[-2] if len(states) > 1 else {}, states[-1]).values())
+        assert taken[-1].rows_added == grown
+        rows += grown
+        assert shop.history_rows() == rows
+        assert dict(taken[-1].counts) == {"Item": len(world[0]), "Tag": len(world[1])}
+        assert taken[-1].links["tagged"] == sum(at[0] for at in states[-1])
+    for i, a in enumerate(taken):
+        for j, b in enumerate(taken):
+            if j < i and (i, j) != (len(taken) - 1, 0):
+                continue  # backwards, the longest way is enough
+            diff = shop.twin.diff(a, b)
+            assert i != j or not (diff.total or diff.changes)
+            assert apply(states[i], plain_keys(diff)) == states[j]
+            assert {c.type: c.total for c in diff.counts} == differing(states[i], states[j])
+            assert (a.id == b.id) == (states[i] == states[j])
+    # what came less what went, of one step and of the next, is that of both steps together
+    for a, b, c in zip(taken, taken[1:], taken[2:], strict=False):
+        one, two, whole = ({x.type: x.added - x.removed for x in shop.twin.diff(*p).counts} for p in ((a, b), (b, c), (a, c)))
+        assert {t: one[t] + two[t] for t in whole} == whole
+
+
+@_ON_THE_LAKE
+@given(_WORLD, _WORLD, st.randoms(use_true_random=False))
+def test_the_same_data_gives_the_same_id_whatever_came_before(shop: Shop, world: World, other: World, random: Any) -> None:
+    forget(shop)
+    fill(shop, world)
+    first = shop.twin.take(label="first")
+    forget(shop)
+    fill(shop, other)
+    shop.twin.take()
+    fill(shop, tuple(random.sample(part, len(part)) for part in world))  # type: ignore[arg-type]
+    again = shop.twin.take(label="another label")
+    assert (again.id, again.seq, again.counts) == (first.id, 2, first.counts)
+    assert shop.twin.take().rows_added == 0
+
+
+@_ON_THE_LAKE
+@given(_WORLD, _WORLD)
+def test_what_a_snapshot_gives_back_is_what_was_there(shop: Shop, world: World, later: World) -> None:
+    forget(shop)
+    fill(shop, world)
+    before = shop.twin.take()
+    columns = "item_id, name, note, price, title, is_new, seen_at"
+    now = shop.lake.query(f"select {columns} from shop.items order by item_id").to_pylist()
+    fill(shop, later)
+    shop.twin.take()
+    then = shop.lake.query(f"select {columns} from ({shop.twin.relation_at(before, 'Item')}) order by item_id")
+    assert then.to_pylist() == now
+    assert shop.twin.measure(before, "Item") == len(world[0])
+    assert shop.twin.measure(before, "Item", "price") == sum((r["price"] or Decimal(0)) for r in world[0])
+
+
+@_ON_THE_LAKE
+@given(_WORLD, _WORLD, _WORLD)
+def test_a_take_cut_short_before_its_commit_is_invisible_and_healed(shop: Shop, a: World, b: World, c: World) -> None:
+    forget(shop)
+    fill(shop, a)
+    first = shop.twin.take()
+    fill(shop, b)
+    cut_short(shop, lambda: shop.twin.take())
+    assert [s.seq for s in shop.twin.list().snapshots] == [1]
+    assert shop.twin.measure("latest", "Item") == len(a[0])
+    assert shop.twin.diff(1, 1).total == 0
+    for row in a[0]:
+        assert [v.seq for v in shop.twin.show("Item", row["item_id"]).versions] == [1]
+    was_left = bool(sum(differing(state(*a), state(*b)).values()))
+    fill(shop, c)
+    second = shop.twin.take()
+    assert second.seq == (3 if was_left else 2)  # a number that was ever written is not used again
+    assert apply(state(*a), plain_keys(shop.twin.diff(first, second))) == state(*c)
+    assert shop.history_rows() == first.rows_added + second.rows_added
+
+
+def cut_short(shop: Shop, take: Callable[[], Any]) -> None:
+    """Run a take that fails after all its history rows, as a crash would: the lake refuses the snapshot's row."""
+    shop.lake.command("alter table eidolon.snapshots add constraint cut_short check seq = 0")
+    with pytest.raises(Exception, match="cut_short"):
+        take()
+    shop.lake.command("alter table eidolon.snapshots drop constraint cut_short")

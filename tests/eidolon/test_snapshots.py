@@ -1,0 +1,259 @@
+"""Snapshots as people meet them: what is covered, how one is named, what is said when something is missing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from tests.eidolon.conftest import ITEM, Shop, item
+from workbench.answer import render_text, to_json
+from workbench.eidolon import Change, Eidolon, PropertyChange
+from workbench.errors import LakeError, UnknownName, UsageError
+from workbench.ontology.model import Ontology, Property
+
+
+@pytest.fixture
+def filled(shop: Shop) -> Shop:
+    """Three items, two tags, three pairs; one snapshot, `before`."""
+    shop.fill("items", [item(1, name="Pen", price=Decimal("1.90")), item(2, name="Ink", note="blue"), item(10, name="Pad")])
+    shop.fill("tags", [{"tag": "new", "colour": None}, {"tag": "old", "colour": "grey"}])
+    shop.fill("item_tags", [{"item": 1, "tag": "new"}, {"item": 2, "tag": "old"}, {"item": 10, "tag": "old"}])
+    shop.twin.take(label="before")
+    return shop
+
+
+@pytest.fixture
+def changed(filled: Shop) -> Shop:
+    """A second snapshot, `after`: a price, an item that went, one that came, a pair that went with the item, one more pair."""
+    filled.fill("items", [item(1, name="Pen", price=Decimal("2.10")), item(10, name="Pad"), item(3, name="Cap", note="")])
+    filled.fill("item_tags", [{"item": 1, "tag": "new"}, {"item": 10, "tag": "old"}, {"item": 1, "tag": "old"}])
+    filled.twin.take(label="after")
+    return filled
+
+
+def test_before_the_first_snapshot_there_is_an_empty_list_and_nothing_is_written(shop: Shop) -> None:
+    assert shop.twin.list().snapshots == ()
+    assert "take one with skygraph snapshot take" in str(shop.twin.list())
+    assert shop.twin.list().to_dict() == []
+    for ask in (lambda: shop.twin.find("latest"), lambda: shop.twin.show("Item", 1), lambda: shop.twin.diff(1, 2)):
+        with pytest.raises(UnknownName, match="take one with skygraph snapshot take"):
+            ask()
+    assert shop.lake.tables("eidolon") == []
+
+
+def test_a_diff_names_what_was_added_removed_and_changed(changed: Shop) -> None:
+    diff = changed.twin.diff("before", "after")
+    price = PropertyChange("price", "1.90", "2.10")
+    assert [(c.type, c.kind, c.key, c.title) for c in diff.changes] == [
+        ("Item", "added", "3", "Cap"),
+        ("Item", "removed", "2", "Ink"),
+        ("Item", "changed", "1", "Pen"),
+        ("tagged", "added", '["1","old"]', "Pen → old"),
+        ("tagged", "removed", '["2","old"]', "Ink → old"),
+    ]
+    assert diff.changes[2] == Change("Item", "changed", "1", "Pen", False, (price,))
+    assert diff.changes[1].properties == tuple(PropertyChange(n, v, None) for n, v in [("item_id", "2"), ("name", "Ink"), ("note", "blue")])
+    assert diff.to_dict()["counts"] == [
+        {"type": "Item", "link": False, "added": 1, "removed": 1, "changed": 1},
+        {"type": "Tag", "link": False, "added": 0, "removed": 0, "changed": 0},
+        {"type": "tagged", "link": True, "added": 1, "removed": 1, "changed": 0},
+    ]
+    assert [c.kind for c in changed.twin.diff("after", "before").changes][:2] == ["added", "removed"]
+
+
+def test_a_diff_shows_as_a_grid_and_then_counts(changed: Shop) -> None:
+    shown = render_text(changed.twin.diff(1, 2).blocks(), width=120)
+    assert shown == """\
+#1 before → #2 after
+type           change   key          title      property  old   new
+Item           added    3            Cap
+Item           removed  2            Ink
+Item           changed  1            Pen        price     1.90  2.10
+tagged (link)  added    ["1","old"]  Pen → old
+tagged (link)  removed  ["2","old"]  Ink → old
+type           added  removed  changed
+Item               1        1        1
+tagged (link)      1        1        0
+unchanged: Tag"""
+    assert "nothing changed: Item, Tag, tagged (link)" in str(changed.twin.diff(2, 2))
+
+
+def test_counts_are_exact_when_the_list_is_cut(changed: Shop) -> None:
+    diff = changed.twin.diff(1, 2, limit=2)
+    assert (len(diff.changes), diff.total, diff.truncated) == (2, 5, True)
+    assert "the first 2 of 5 changes" in str(diff)
+    assert changed.twin.diff(1, 2, limit=0).total == 5
+    assert not changed.twin.diff(1, 2, limit=5).truncated
+
+
+def test_an_object_shows_its_life_with_the_gap_in_it(changed: Shop) -> None:
+    changed.fill("items", [item(1, name="Pen"), item(2, name="Ink", note="red")])
+    changed.twin.take()
+    life = changed.twin.show("Item", "2")
+    assert [(v.seq, v.label, v.kind) for v in life.versions] == [(1, "before", "added"), (2, "after", "removed"), (3, "", "added")]
+    assert [(v.seq, v.kind) for v in changed.twin.show("Item", 1).versions] == [(1, "added"), (2, "changed"), (3, "changed")]
+    assert changed.twin.show("Item", "001").versions == changed.twin.show("Item", 1).versions
+    assert [v.kind for v in changed.twin.show("tagged", '["2", "old"]').versions] == ["added", "removed"]
+    assert to_json(life)["versions"][0]["properties"][0] == {"name": "item_id", "old": None, "new": "2"}
+
+
+def test_unknown_names_say_the_nearest(changed: Shop) -> None:
+    with pytest.raises(UnknownName, match="did you mean Item"):
+        changed.twin.show("Itme", 1)
+    with pytest.raises(UnknownName, match=r"near it: 10 \(Pad\)"):
+        changed.twin.show("Item", "100")
+    with pytest.raises(UnknownName, match=r"near it: 1 \(Pen\)"):
+        changed.twin.show("Item", "pen")
+    with pytest.raises(UnknownName, match="did you mean Item"):
+        changed.twin.take(["Itme"])
+    with pytest.raises(UnknownName, match="did you mean before"):
+        changed.twin.find("befor")
+    with pytest.raises(UnknownName):
+        changed.twin.diff(1, 2, ["Itm"])
+
+
+def test_a_snapshot_is_found_by_number_label_id_and_latest(changed: Shop) -> None:
+    first, second = changed.twin.list().snapshots
+    find = changed.twin.find
+    assert [find(ref).seq for ref in (1, "1", "#1", "before", first.id, first.id[:6], first)] == [1] * 7
+    assert find("latest") == second
+    again = changed.twin.take(label="before")
+    assert find("before") == again
+    assert find(again.id[:8]) == again  # of two snapshots of the same data, the newer
+    for ref in (first.id[:3], "", "0", "4"):
+        with pytest.raises(UnknownName):
+            find(ref)
+    with pytest.raises(UsageError, match="choose another label"):
+        changed.twin.take(label="latest")
+
+
+def test_nothing_changed_is_said_and_adds_no_rows(changed: Shop) -> None:
+    rows = changed.history_rows()
+    same = changed.twin.take(label="same")
+    assert "nothing changed" in str(same)
+    assert (same.rows_added, changed.history_rows(), same.id) == (0, rows, changed.twin.find("after").id)
+    assert to_json(same)["counts"] == {"Item": 3, "Tag": 2}
+
+
+def test_a_snapshot_of_some_types_is_compared_on_what_both_cover(changed: Shop) -> None:
+    changed.fill("tags", [])
+    part = changed.twin.take(["Tag"], label="tags only")
+    assert (part.counts, part.links) == ({"Tag": 0}, {})
+    diff = changed.twin.diff("after", "tags only")
+    assert [(c.type, c.removed) for c in diff.counts] == [("Tag", 2)]
+    assert diff.not_covered == ("Item", "link tagged")
+    assert "only one of the two snapshots covers them: Item, link tagged" in str(diff)
+    with pytest.raises(UsageError, match="#3 tags only does not cover Item"):
+        changed.twin.diff(2, 3, ["Item"])
+    with pytest.raises(UsageError, match="it covers Tag"):
+        changed.twin.measure("tags only", "Item")
+    whole = changed.twin.take()
+    assert (whole.counts, whole.rows_added) == ({"Item": 3, "Tag": 0}, 0)
+    assert [(c.type, c.total) for c in changed.twin.diff(1, 2, ["Item"]).counts] == [("Item", 3), ("tagged", 2)]
+    assert [(c.type, c.total) for c in changed.twin.diff(1, 2, ["tagged"]).counts] == [("tagged", 2)]
+
+
+def test_measures_are_of_the_snapshot_not_of_now(changed: Shop) -> None:
+    measure = changed.twin.measure
+    assert [measure(s, "Item") for s in ("before", "after")] == [3, 3]
+    assert [str(measure(s, "Item", "price")) for s in ("before", "after")] == ["1.90", "2.10"]
+    assert measure("after", "Item", "item_id") == 14
+    with pytest.raises(UsageError, match="there is no sum"):
+        measure("after", "Item", "name")
+    with pytest.raises(UnknownName, match="did you mean price"):
+        measure("after", "Item", "pryce")
+
+
+def test_a_type_without_a_table_is_an_error_when_asked_for_and_named_when_not(filled: Shop) -> None:
+    filled.missing.update(["tags", "item_tags"])
+    with pytest.raises(LakeError, match=r"Tag: its model tags has no table.*run skygraph dbt run"):
+        filled.twin.take(["Tag"])
+    taken = filled.twin.take()
+    assert taken.skipped == ("Tag (tags)", "link tagged (item_tags)")
+    assert "skipped, as the lake has no table for it yet: Tag (tags), link tagged (item_tags)" in str(taken)
+    assert (taken.counts, taken.links, taken.rows_added) == ({"Item": 3}, {}, 0)
+    filled.missing.add("items")
+    with pytest.raises(LakeError, match="no object type has a table"):
+        filled.twin.take()
+    filled.missing.clear()
+    filled.lake.command("drop table shop.tags")  # gone, though dbt still names it
+    assert filled.twin.take().skipped == ("Tag (tags)",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        pytest.param([item(1), item(2), item(2), item(2, name="other")], "3 rows with the key '2'", id="double"),
+        pytest.param([item(None), item(1)], "1 row without a key", id="missing"),  # type: ignore[arg-type]
+    ],
+)
+def test_keys_that_tell_nothing_apart_stop_the_snapshot(filled: Shop, rows: list[dict[str, Any]], words: str) -> None:
+    filled.lake.command("alter table shop.items modify column item_id Nullable(Int64)")
+    filled.fill("items", rows)
+    with pytest.raises(LakeError, match=words):
+        filled.twin.take()
+    assert [s.seq for s in filled.twin.list().snapshots] == [1]
+    filled.fill("items", [item(1, name="Pen")])
+    assert filled.twin.take().removed == 2  # and nothing of the refused one is left
+    assert [v.seq for v in filled.twin.show("Item", 2).versions] == [1, 3]
+
+
+def test_a_model_that_grows_or_loses_a_property_keeps_its_history(changed: Shop) -> None:
+    changed.lake.command("alter table shop.items add column size Nullable(Int32)")
+    properties = {n: p for n, p in ITEM.properties.items() if n != "note"} | {"size": Property("size", "integer")}
+    grown = replace(ITEM, properties=MappingProxyType(dict(reversed(properties.items()))))
+    changed.ontology = Ontology({**changed.ontology.object_types, "Item": grown}, changed.ontology.link_types)
+    taken = changed.twin.take()
+    assert taken.changed == 3  # every item had a note, if an empty one
+    changed.lake.command("alter table shop.items update size = 7 where item_id = 1 settings mutations_sync = 2")
+    changed.twin.take()
+    assert [c.to_dict()["properties"] for c in changed.twin.diff(3, 4).changes] == [[{"name": "size", "old": None, "new": "7"}]]
+    assert changed.twin.measure("before", "Item", "size") == 0
+    assert str(changed.twin.measure("before", "Item", "price")) == "1.90"
+    changed.ontology = Ontology({"Tag": changed.ontology.object_types["Tag"]})
+    assert changed.twin.show("Item", "1").versions
+    assert {c.type for c in changed.twin.diff(1, 2).changes} == {"Item", "tagged"}
+    assert changed.twin.diff(1, 2, ["Item"]).total == 3
+
+
+def test_an_empty_property_or_another_order_of_columns_changes_no_object(filled: Shop) -> None:
+    rows = filled.history_rows()
+    filled.lake.command("alter table shop.items add column size Nullable(Int32)")
+    filled.lake.command("alter table shop.items modify column item_id Int32")
+    more = {**dict(reversed(ITEM.properties.items())), "size": Property("size", "integer")}
+    filled.ontology = Ontology({**filled.ontology.object_types, "Item": replace(ITEM, properties=more)}, filled.ontology.link_types)
+    assert (filled.twin.take().rows_added, filled.history_rows()) == (0, rows)
+
+
+def test_a_property_without_a_column_is_named(filled: Shop) -> None:
+    filled.lake.command("alter table shop.items drop column note")
+    with pytest.raises(LakeError, match="Item: its model items has no column note"):
+        filled.twin.take()
+
+
+def test_takes_at_the_same_time_wait_for_each_other(filled: Shop, tmp_path: Any) -> None:
+    filled.fill("items", [item(n) for n in range(1, 200)])
+    twins = [Eidolon(filled.lake, filled.twin.ontology, filled.twin.relations, tmp_path) for _ in range(4)]
+    threads = [threading.Thread(target=twin.take) for twin in twins]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken = filled.twin.list().snapshots
+    assert [s.seq for s in taken] == [1, 2, 3, 4, 5]
+    assert [s.rows_added > 0 for s in taken] == [True, True, False, False, False]
+    assert len({s.id for s in taken[1:]}) == 1
+
+
+def test_the_time_of_a_snapshot_is_of_our_clock_in_utc(shop: Shop) -> None:
+    east = dt.timezone(dt.timedelta(hours=2))
+    shop.twin.clock = lambda: dt.datetime(2026, 3, 1, 1, 0, 0, 123_456, tzinfo=east)
+    taken = shop.twin.take(label="it's é")
+    assert to_json(taken)["taken_at"] == "2026-02-28T23:00:00.123000+00:00"
+    assert shop.twin.find("it's é") == taken
