@@ -257,7 +257,7 @@ class Explorer(View):
             self._facts.value = empty_state("Choose an object to see its properties and links.")
             return
         lines = "".join(
-            f'<tr title="{escape(p.get("description") or "")}"><td class="dim">{escape(p["name"])}</td>'
+            f'<tr title="{escape(p.get("description") or "")}"><td class="dim sky-word">{escape(p["name"])}</td>'
             f"<td>{_value(p)}</td></tr>"
             for p in card["properties"]
         )
