@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import InvalidFiles, LakeUnavailable, Problem, SkyGraphError, UnknownName, UsageError
+from workbench.errors import InvalidFiles, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,16 +51,33 @@ class SqlResult(Answer):
 
     def to_dict(self) -> Any:
         """All rows, as objects."""
-        return self.table.to_pylist()
+        names = self.table.column_names
+        return [dict(zip(names, row, strict=True)) for row in _rows(self.table)]
 
     def blocks(self) -> Iterator[Block]:
         """A grid and a line that says how many rows there are."""
         shown = self.table.slice(0, 100)
         columns = self.table.column_names
-        yield Grid(columns, [list(row) for row in zip(*(c.to_pylist() for c in shown.columns), strict=True)], empty="no rows")
+        yield Grid(columns, _rows(shown), empty="no rows")
         kind = "physical rows" if self.raw else "current rows"
         cut = f"rows 1-100 of {self.table.num_rows:,}" if self.table.num_rows > 100 else f"{self.table.num_rows:,} row(s)"
         yield Note(f"{cut}, {kind}, {self.seconds * 1000:.0f} ms", "quiet")
+
+
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    """The rows of a table; text that is not UTF-8, which a String of ClickHouse may hold, as bytes."""
+
+    def values(name: str, column: pa.ChunkedArray) -> list[Any]:
+        try:
+            return list(column.to_pylist())
+        except UnicodeDecodeError:
+            pass
+        try:
+            return list(column.cast("binary").to_pylist())
+        except NotImplementedError:
+            raise SkyGraphError(f"column {name} holds text that is not UTF-8", hint="select hex(...) of it") from None
+
+    return list(zip(*(values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -301,18 +319,33 @@ class Workbench:
             raise InvalidFiles("ontology", check.problems, hint="the last good model stays in use")
         return self.live.reload()
 
+    @property
+    def warning(self) -> str:
+        """What people should know about the model that the last answers came from; '' when all is well."""
+        if "live" not in self.__dict__ or not self.live.is_loaded or self.live.problems is None:
+            return ""
+        count = len(self.live.problems.problems)
+        return f"the ontology's files have {count} problem(s), so the last good model is used; see `skygraph ontology check`"
+
     # --- the lake
 
     def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None) -> SqlResult:
-        """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write."""
+        """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write.
+
+        Raises:
+            UnknownName: a table that is not there; names the nearest.
+            QueryError: the lake refused it.
+        """
         if not statement.strip(" \t\r\n;"):
             raise UsageError("the statement is empty", hint="write a SELECT")
         self.lake.ping()  # so that the time is the statement's, not the lake's start
         started = time.perf_counter()
-        if raw:
-            table = self.lake.query_history(statement, parameters, settings={"readonly": 2})
-        else:
-            table = self.lake.query(statement, parameters, settings={"readonly": 2})
+        read = self.lake.query_history if raw else self.lake.query
+        try:
+            table = read(statement, parameters, settings={"readonly": 2})
+        except QueryError as error:
+            unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
+            raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None
         return SqlResult(table, time.perf_counter() - started, raw)
 
     def inspect(self, table: str, *, key: str | None = None) -> TableFacts | KeyVersions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -17,6 +18,9 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """The program `skygraph`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no error
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -80,6 +84,8 @@ def _run(parsed: Any) -> int:
     try:
         answer = parsed.command.run(bench, **values)
         progress.end()
+        if bench.warning and not parsed.command.name.startswith("ontology"):
+            print(f"skygraph: {bench.warning}", file=sys.stderr)
         return _serve(bench, parsed, answer) if _serves(parsed, answer) else _show(parsed, answer)
     finally:
         progress.end()

@@ -103,6 +103,8 @@ def _magics_class() -> Any:
                 answer = parsed.command.run(bench, **values)
             finally:
                 bench.progress("", 0, 0)
+            if bench.warning and not parsed.command.name.startswith("ontology"):
+                print(bench.warning)
             return _Json(answer) if parsed.json else answer
 
         def _cell(self, words: list[str], cell: str, names: dict[str, Any]) -> Any:

@@ -21,6 +21,8 @@ RUNS_TABLE = "skygraph.sync_runs"
 _STATE_COLUMNS = (
     Column("table", "String"),
     Column("source", "String"),
+    Column("from", "String"),
+    Column("watermark_column", "String"),
     Column("watermark", "String"),
     Column("watermark_kind", "LowCardinality(String)"),
     Column("run_id", "String"),
@@ -46,7 +48,10 @@ _RUN_COLUMNS = (
 
 @dataclass(frozen=True)
 class TableState:
-    """How far a table has been read, by which run, and when that run ended."""
+    """How far a table has been read, by which run, and when that run ended.
+
+    The watermark is one of `watermark_column` in the table `from_` of the source, and says nothing about any other.
+    """
 
     table: str
     source: str
@@ -54,6 +59,8 @@ class TableState:
     run_id: str
     synced_at: dt.datetime
     version: int
+    from_: str = ""
+    watermark_column: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,14 +119,16 @@ class Ledger:
         for row in self.lake.current(STATE_TABLE).to_pylist():
             kind = row["watermark_kind"]
             mark = Watermark.parse(kind, row["watermark"]) if kind else None
-            found[row["table"]] = TableState(row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"])
+            found[row["table"]] = TableState(row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"],
+                                             row["from"], row["watermark_column"])  # fmt: skip
         return found
 
     def move_mark(self, state: TableState) -> None:
         """Write a table's state: the last step of a sync."""
         mark = state.watermark
         self._write(STATE_TABLE, {
-            "table": state.table, "source": state.source, "watermark": mark.text() if mark else "",
+            "table": state.table, "source": state.source, "from": state.from_,
+            "watermark_column": state.watermark_column, "watermark": mark.text() if mark else "",
             "watermark_kind": mark.kind if mark else "", "run_id": state.run_id, "synced_at": state.synced_at,
             "_version": state.version,
         })  # fmt: skip

@@ -6,8 +6,10 @@ are current already are not inserted again. A run that ends anywhere, followed b
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import fcntl
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -253,18 +255,25 @@ class _TableSync:
         lake, job = self.hermes.lake, self.job
         columns = _landing(job, self.connector.describe(job.from_, key=job.key))
         source = SourceTable(job.from_, columns)
-        for name in (*job.key, *([job.watermark] if job.watermark else [])):
+        for name in filter(None, (*job.key, job.watermark, job.deleted_column)):
             source.column(name)
-        grown = self._make_table(columns)
+        if job.watermark and not re.match(r"(Nullable\()?(U?Int|Date|String)", kind := source.column(job.watermark).type):
+            raise SourceError(
+                f"{job.from_}.{job.watermark} is {kind}: a watermark is a time, a whole number or a text",
+                hint="leave the watermark out to compare every row each time",
+            )
         state = self.hermes.ledger.states().get(job.table)
-        mark = state.watermark if state and job.watermark else None
+        grown = self._make_table(columns, state)
+        read_so_far = (job.source, job.from_, job.watermark)
+        mark = state.watermark if state and (state.source, state.from_, state.watermark_column) == read_so_far else None
         # asked before the rows are read: what arrives meanwhile may be read too, but is never passed over
         high = self.connector.high_mark(source, job.watermark) if job.watermark else None
         # a source behind our mark has gone back (restored, clock set back): what it has now may lie under any bound
         gone_back = mark is not None and mark != high and mark.later_than(high)
         since = mark.back(job.lookback) if mark and not (full or grown or gone_back) else None
         mode = "incremental" if since else "full"
-        version = max(_micros(self.started), self._highest_version() + 1)
+        # above every row and state that is there, whatever the clock says
+        version = max(_micros(self.started), self._highest_version() + 1, state.version + 2 if state else 0)
         try:
             inserted = self._insert_changed(source, columns, since, version)
             deleted = self._sweep(source, columns, version + 1) if job.deletes == "sweep" else 0
@@ -276,24 +285,28 @@ class _TableSync:
                 ) from error
             raise
         finished = _now()
-        self.hermes.ledger.move_mark(TableState(job.table, job.source, high, self.run_id, finished, version))
+        self.hermes.ledger.move_mark(TableState(job.table, job.source, high, self.run_id, finished, version, job.from_, job.watermark))
         return SyncRun(
             self.run_id, job.table, job.source, mode, "ok", self.started, finished,
             mark.text() if mark else "", high.text() if high else "", inserted, deleted,
         )  # fmt: skip
 
-    def _make_table(self, columns: Sequence[SourceColumn]) -> bool:
-        """Make the raw table, or add the columns that are new; whether any was. A changed type or key stops the table."""
+    def _make_table(self, columns: Sequence[SourceColumn], state: TableState | None) -> bool:
+        """Make the raw table, or add the columns that are new; whether all rows are to be read for that.
+
+        A changed type or key stops the table.
+        """
         lake, job = self.hermes.lake, self.job
         here = lake.columns(job.raw)
         if not here:
+            self._forget_mark(state)
             wanted = [Column(c.name, c.type) for c in columns] + list(RAW_COLUMNS)
             lake.command(
                 create_replacing(job.raw, wanted, key=job.key, version="_version", deleted="_deleted", placement=lake.placement),
                 retry=True,
             )
-            return False
-        redo = f"drop table raw.{job.table} to have it made anew, then `skygraph sync {job.table} --full`"
+            return True
+        redo = f"drop table raw.{job.table} to have it made anew, then `skygraph sync {job.table}`"
         if (key := lake.key(job.raw)) != list(job.key):
             raise SourceError(f"{job.raw} has the key {', '.join(key)}, sync_jobs says {', '.join(job.key)}", hint=redo)
         for column in columns:
@@ -302,14 +315,24 @@ class _TableSync:
                     f"{job.raw}.{column.name} is {here[column.name]}, at the source it is now {column.type} ({column.source_type})",
                     hint=redo,
                 )
+        names = [c.name for c in columns]
         new = [c for c in columns if c.name not in here]
+        if new:
+            self._forget_mark(state)
         for column in new:
+            at = names.index(column.name)
+            where = f"after {quote(names[at - 1])}" if at else "first"
             lake.command(
                 f"alter table {quote_table(job.raw)}{lake.placement.on_cluster} "
-                f"add column if not exists {quote(column.name)} {column.type} before `_version`",
+                f"add column if not exists {quote(column.name)} {column.type} {where}",
                 retry=True,
             )
         return bool(new)
+
+    def _forget_mark(self, state: TableState | None) -> None:
+        """Before a change that needs all rows read: a run that ends halfway leaves no mark that hides them from the next."""
+        if state and state.watermark:
+            self.hermes.ledger.move_mark(dataclasses.replace(state, watermark=None, version=state.version + 1))
 
     def _highest_version(self) -> int:
         """The highest version in the table, whatever the clocks say: the next one is above it."""

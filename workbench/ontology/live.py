@@ -56,6 +56,11 @@ class LiveOntology:
         return self._current()[1]
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether a model has been asked for yet."""
+        return self._state is not None
+
+    @property
     def problems(self) -> InvalidFiles | None:
         """What was wrong with the files when they were last read; None when they were right."""
         return self._current()[2]

@@ -8,6 +8,7 @@ on both sides.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from workbench.hermes.connector import SourceColumn, SourceTable
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_text
+
+
+_UTC = {"utc", "gmt", "gmt0", "uct", "zulu", "universal", "greenwich"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Connector:
         self.options = options
         self.lake = lake
         self._open: Any = None
+        self._zone: str | None = None
         try:
             parts = conninfo_to_dict(options.dsn)
         except psycopg.Error as error:
@@ -73,6 +78,9 @@ class Connector:
         if not facts:
             known = self._read("select table_name from information_schema.tables where table_schema = %s", (schema,))
             raise UnknownName(f"table of {self.where}", table, [str(n) for (n,) in known])
+        self._refuse_names(table)
+        if any(source_type.endswith("with time zone") for _, source_type, _ in facts):
+            self._require_utc()
         with self._engine_errors():
             seen = self.lake.query(f"describe table {self._function(table)}")
         engine = dict(zip(seen.column("name").to_pylist(), seen.column("type").to_pylist(), strict=True))
@@ -88,7 +96,9 @@ class Connector:
         from psycopg import sql
 
         schema, name = self._split(table.name)
-        statement = sql.SQL("select max({}) from {}").format(sql.Identifier(column), sql.Identifier(schema, name))
+        # texts in the order of the lake: a language's own would put rows behind the mark
+        top = "max({}::text collate \"C\")" if _bare(table.column(column).type) == "String" else "max({})"
+        statement = sql.SQL(f"select {top} from {{}}").format(sql.Identifier(column), sql.Identifier(schema, name))
         ((value,),) = self._read(statement)
         if value is None:
             return None
@@ -104,10 +114,10 @@ class Connector:
         wanted = [table.column(c) for c in columns]
         body = ",\n    ".join(f"{_engine_expression(c)} as {quote(c.name)}" for c in wanted)
         where = ""
-        if since is not None:
+        self._refuse_names(table.name, *columns)
+        if since is not None and since.kind != "text":  # the server compares texts by the rules of their language
             column = f"source.{quote(watermark)}"
-            at = f"toDateTime64({quote_text(since.text())}, 6, 'UTC')" if since.kind == "time" else quote_text(since.text())
-            at = since.text() if since.kind == "integer" else at
+            at = since.text() if since.kind == "integer" else f"toDateTime64({quote_text(since.text())}, 6, 'UTC')"
             where = f"\nwhere {column} >= {at} or {column} is null"
         with self._engine_errors():
             yield f"select\n    {body}\nfrom {self._function(table.name)} as source{where}"
@@ -129,6 +139,27 @@ class Connector:
         schema, name = self._split(table)
         arguments = (f"{self.host}:{self.port}", self.database, name, self.user, self.password, schema)
         return f"postgresql({', '.join(quote_text(a) for a in arguments)})"
+
+    def _refuse_names(self, table: str, *columns: str) -> None:
+        """The engine quotes some names in a way that the server does not read."""
+        for name in (self.options.schema, table, *columns):
+            if re.search(r'["\\\x00-\x1f]', name):
+                raise SourceError(
+                    f"{self.where}: the name {name!r} has a double quote, a backslash or a control character",
+                    hint="make a view with plain names at the source, or drop the column under `columns:`",
+                )
+
+    def _require_utc(self) -> None:
+        """An instant comes to the engine as the text of the session's zone: only in UTC is that the time it lands as."""
+        if self._zone is None:
+            function = self._function("pg_catalog.pg_settings")
+            with self._engine_errors():
+                self._zone = str(self.lake.scalar(f"select setting from {function} where name = 'TimeZone'"))
+        if self._zone.removeprefix("Etc/").casefold() not in _UTC:
+            raise SourceError(
+                f"{self.where}: the lake's sessions there are in the zone {self._zone}, and timestamps with time zone would be shifted",
+                hint="set PGTZ=UTC in the environment of the ClickHouse server",
+            )
 
     def _read(self, statement: Any, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import psycopg
@@ -172,7 +203,7 @@ def _bare(type_: str) -> str:
 
 
 def _type_of(source_type: str, engine_type: str) -> str:
-    if source_type.startswith("timestamp"):
+    if source_type.startswith("timestamp") and not source_type.endswith("[]"):
         return "DateTime64(6, 'UTC')"
     return "Bool" if source_type == "boolean" else engine_type
 
@@ -181,4 +212,4 @@ def _engine_expression(column: SourceColumn) -> str:
     name = f"source.{quote(column.name)}"
     if "DateTime64" in column.type and not _bare(column.type).startswith("Array("):
         return f"cast(toTimeZone({name}, 'UTC') as {column.type})"
-    return f"cast({name} as {column.type})"
+    return f"accurateCast({name}, {quote_text(column.type)})"

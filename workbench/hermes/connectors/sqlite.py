@@ -81,14 +81,17 @@ class Connector:
 
     def high_mark(self, table: SourceTable, column: str) -> Watermark | None:
         """See `Connector.high_mark`."""
-        kind = _bare(table.column(column).type)
-        top = f"max({_time_text(_name(column))})" if kind.startswith("DateTime") else f"max({_name(column)})"
-        ((value,),) = self._read(f"select {top} from {_name(table.name)}")
+        kind, name, source = _bare(table.column(column).type), _name(column), _name(table.name)
+        if kind.startswith("DateTime"):
+            # SQLite knows times to the millisecond: the last of that millisecond is found among the texts
+            text = _time_text(name)
+            last = self._read(f"select distinct {text}, {name} from {source} where {text} = (select max({text}) from {source})")
+            return max((Watermark(_parse_time(exact, rounded)) for rounded, exact in last), key=lambda m: m.text(), default=None)
+        top = {"Date32": f"date({name})", "String": f"cast({name} as text) collate binary"}.get(kind, name)
+        ((value,),) = self._read(f"select max({top}) from {source}")
         if value is None:
             return None
-        if kind.startswith("Date"):
-            return Watermark(dt.datetime.fromisoformat(value))
-        return Watermark(value if isinstance(value, int) else str(value))
+        return Watermark(dt.datetime.fromisoformat(value) if kind == "Date32" else value if isinstance(value, int) else str(value))
 
     @contextmanager
     def rows(
@@ -96,13 +99,19 @@ class Connector:
     ) -> Iterator[str]:
         """See `Connector.rows`."""
         wanted = [table.column(c) for c in columns]
-        bound, parameters = self._bound(table, watermark, since)
-        must_go_through_python = self._check(table, wanted, bound, parameters)
-        if not must_go_through_python and self._engine_reads(table):
-            yield self._engine_select(table, wanted, bound, parameters)
+        # a type of the user's that this module does not read is cast to, in the lake, from the type of the column
+        read = [_read_as(c) for c in wanted]
+        casts = ", ".join(
+            quote(w.name) if r.type == w.type else f"accurateCast({quote(w.name)}, {quote_text(w.type)}) as {quote(w.name)}"
+            for w, r in zip(wanted, read, strict=True)
+        )
+        bound, parameters, engine_bound = _bound(watermark, since)
+        must_go_through_python = self._check(table, read, bound, parameters)
+        if not must_go_through_python and self._engine_reads(table, read):
+            yield f"select {casts} from (\n{self._engine_select(table, read, engine_bound)}\n)"
         else:
-            with staged(self.lake, wanted, self._batches(table, wanted, bound, parameters)) as select:
-                yield select
+            with staged(self.lake, read, self._batches(table, read, bound, parameters)) as select:
+                yield f"select {casts} from ({select})"
 
     def close(self) -> None:
         """See `Connector.close`."""
@@ -141,17 +150,6 @@ class Connector:
             return SourceError(f"{self.path} cannot be opened", hint="check the rights of the file and its folder")
         return SourceError(f"{self.path}: {text}")
 
-    def _bound(self, table: SourceTable, watermark: str, since: Watermark | None) -> tuple[str, list[Any]]:
-        """A WHERE condition that holds for at least the rows at or past `since`, true in SQLite and in the engine alike."""
-        if since is None:
-            return "1 = 1", []
-        column = _name(watermark)
-        if isinstance(since.value, dt.datetime):
-            # Text in any ISO form and zone: compare by its date, a day early; the exact bound is applied to parsed times.
-            early = max(since.value, dt.datetime(1900, 1, 2, tzinfo=dt.timezone.utc)) - dt.timedelta(days=1)
-            return f"({column} >= ? or {column} is null)", [early.strftime("%Y-%m-%d")]
-        return f"({column} >= ? or {column} is null)", [since.value]
-
     def _check(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> bool:
         """Refuse values that do not fit; whether some fit but only Python reads them right (binary data)."""
         misfits = {c.name: found for c in wanted if (found := _misfit(c)) is not None}
@@ -165,21 +163,30 @@ class Connector:
         (seen,) = self._read(f"select {', '.join(counts)} from {_name(table.name)} where {bound}", parameters)
         for column, count in zip(misfits, seen, strict=False):
             if count:
-                value, row = self._read(
-                    f"select {_name(column)}, rowid from {_name(table.name)} where {bound} and {misfits[column]} limit 1", parameters
-                )[0]
+                where = f"from {_name(table.name)} where {bound} and {misfits[column]} limit 1"
+                ((value,),) = self._read(f"select {_name(column)} {where}", parameters)
                 kind = table.column(column)
                 raise SourceError(
                     f"{self.path.name}: {table.name}.{column} ({kind.source_type}) has {count} value(s) that do not fit {kind.type}, "
-                    f"for example {value!r} in row {row}",
+                    f"for example {_shown(value)}{self._row(where, parameters)}",
                     hint="correct them at the source, or give the column another type under `columns:`",
                 )
         return any(seen[len(misfits) :])
 
+    def _row(self, where: str, parameters: list[Any]) -> str:
+        """The number of the first row of a FROM clause, in words; nothing for a view or a table that has no row numbers."""
+        try:
+            found = self._connection().execute(f"select rowid {where}", parameters).fetchone()
+        except sqlite3.Error:
+            return ""
+        return f" in row {found[0]}" if found and found[0] is not None else ""
+
     # --- the engine reads
 
-    def _engine_reads(self, table: SourceTable) -> bool:
-        """Whether the engine opens the file, and sees the types that this module counts on."""
+    def _engine_reads(self, table: SourceTable, wanted: Sequence[SourceColumn]) -> bool:
+        """Whether the engine opens the file, and sees the names and types that this module counts on."""
+        if any(re.search(r'["\\\x00-\x1f]', name) for name in (table.name, *(c.name for c in table.columns))):
+            return False  # it quotes such names in a way that SQLite does not read
         function = f"sqlite({quote_text(str(self.path))}, {quote_text(table.name)})"
         if self.lake.embedded is None and not self.path.exists():
             return False
@@ -191,16 +198,14 @@ class Connector:
             return False  # another machine, or a folder that the engine may not read
         types = dict(zip(seen.column("name").to_pylist(), seen.column("type").to_pylist(), strict=True))
         wide = {"Int64": ("Int64",), "Float64": ("Float64", "String")}
-        return all(_bare(types.get(c.name, "")) in wide.get(_bare(c.type), ("String",)) for c in table.columns)
+        return all(_bare(types.get(c.name, "")) in wide.get(_bare(c.type), ("String",)) for c in wanted)
 
-    def _engine_select(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> str:
+    def _engine_select(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str) -> str:
         columns = ",\n    ".join(f"{_engine_expression(c)} as {quote(c.name)}" for c in wanted)
-        for value in parameters:
-            bound = bound.replace("?", quote_text(value) if isinstance(value, str) else str(int(value)), 1)
         # the alias keeps the outer names apart from the file's: `id` here is always the file's own column
         return (
             f"select\n    {columns}\nfrom sqlite({quote_text(str(self.path))}, {quote_text(table.name)}) as source\n"
-            f"where {bound.replace('1 = 1', 'true')}"
+            f"where {bound}"
         )
 
     # --- Python reads
@@ -226,7 +231,48 @@ class Connector:
             raise self._broken(error) from error
 
 
-# --- types
+# --- bounds and types
+
+
+def _bound(watermark: str, since: Watermark | None) -> tuple[str, list[Any], str]:
+    """Conditions that hold for at least the rows at or past `since`: in SQLite, with its values, and in the engine."""
+    if since is None:
+        return "1 = 1", [], "true"
+    name, source = _name(watermark), f"source.{quote(watermark)}" if watermark else ""
+    if isinstance(since.value, dt.datetime):
+        # Text in any ISO form and zone: compare by its date, a day early; the exact bound is applied to parsed times. What
+        # is no text at all is read too, so that it is refused.
+        early = max(since.value, dt.datetime(1900, 1, 2, tzinfo=dt.timezone.utc)) - dt.timedelta(days=1)
+        day = early.strftime("%Y-%m-%d")
+        bound = f"({name} >= ? or {name} is null or typeof({name}) <> 'text')"
+        return bound, [day], f"({source} >= {quote_text(day)} or {source} is null)"
+    if isinstance(since.value, int):
+        return f"({name} >= ? or {name} is null)", [since.value], f"({source} >= {since.value} or {source} is null)"
+    # a column may have an order of its own (NOCASE), which the engine would push the bound down into
+    return f"(cast({name} as text) collate binary >= ? or {name} is null)", [since.value], "true"
+
+
+def _read_as(column: SourceColumn) -> SourceColumn:
+    """The column with the type that it is read as: its own if this module reads that, else the one of its declaration."""
+    if re.fullmatch(r"Int64|Float64|String|Bool|Date32|Decimal\(.*\)|DateTime64\(6, 'UTC'\)", _bare(column.type)):
+        return column
+    return SourceColumn(column.name, f"Nullable({_type_of(column.source_type)})", column.source_type)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _parse_time(text: Any, otherwise: str = "") -> dt.datetime:
+    """An ISO 8601 time as aware UTC; one without a zone is UTC. `otherwise` is read when `text` is no such time."""
+    try:
+        read = dt.datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        if not otherwise:
+            raise
+        read = dt.datetime.fromisoformat(otherwise)
+    return read.astimezone(dt.timezone.utc) if read.tzinfo else read.replace(tzinfo=dt.timezone.utc)
 
 
 def _name(text: str) -> str:
@@ -274,12 +320,15 @@ def _misfit(column: SourceColumn) -> str | None:
     elif type_ == "Float64":
         wrong = f"typeof({name}) not in ('integer', 'real')"
     elif type_.startswith("Decimal"):
-        scale = type_.split(",")[1].strip(" )")
-        wrong = f"(typeof({name}) not in ('integer', 'real') or abs({name} - round({name}, {scale})) > 1e-9)"
+        digits, scale = (int(part) for part in re.findall(r"\d+", type_))
+        wrong = (
+            f"(typeof({name}) not in ('integer', 'real') or abs({name} - round({name}, {scale})) > 1e-9 "
+            f"or abs({name}) >= 1e{digits - scale})"
+        )
     elif type_.startswith("DateTime"):
-        wrong = f"(typeof({name}) <> 'text' or datetime({name}) is null or {name} not glob '[12][0-9][0-9][0-9]-*')"
+        wrong = f"(typeof({name}) <> 'text' or datetime({name}) is null or {_no_day(name)})"
     elif type_ == "Date32":
-        wrong = f"(typeof({name}) <> 'text' or date({name}) is not substr({name}, 1, 10) or {name} not glob '[12][09][0-9][0-9]-*')"
+        wrong = f"(typeof({name}) <> 'text' or {_no_day(name)})"
     elif type_ == "Bool":
         wrong = f"(typeof({name}) <> 'integer' or {name} not in (0, 1))"
     else:
@@ -287,13 +336,19 @@ def _misfit(column: SourceColumn) -> str | None:
     return f"({null}{wrong})"
 
 
+def _no_day(name: str) -> str:
+    """A SQLite condition: the text does not begin with a day of the calendar, of a year from 1000 to 2999."""
+    return f"(date(substr({name}, 1, 10)) is not substr({name}, 1, 10) or {name} not glob '[12][0-9][0-9][0-9]-*')"
+
+
 def _engine_expression(column: SourceColumn) -> str:
     """The engine's value (Int64, Float64 or String, Nullable) as the column's type."""
     name, type_ = f"source.{quote(column.name)}", _bare(column.type)
     if type_.startswith("DateTime"):
-        value = f"parseDateTime64BestEffort({name}, 6, 'UTC')"
+        # the engine's parser is given the '' beneath a NULL, and fails on it
+        value = f"if({name} is null, null, parseDateTime64BestEffort(ifNull({name}, '1970-01-01'), 6, 'UTC'))"
     elif type_ == "Date32":
-        value = f"toDate32(substring({name}, 1, 10))"
+        value = f"if({name} is null, null, toDate32(substring(ifNull({name}, '1970-01-01'), 1, 10)))"
     elif type_ == "Bool":
         value = f"{name} = '1'"
     elif type_ == "Float64":
@@ -311,12 +366,7 @@ def _reader(column: SourceColumn) -> Callable[[Any], Any]:
         step = Decimal(1).scaleb(-int(type_.split(",")[1].strip(" )")))
         return lambda value: Decimal(str(value)).quantize(step)
     if type_.startswith("DateTime"):
-
-        def time(value: str) -> dt.datetime:
-            read = dt.datetime.fromisoformat(value)
-            return read.astimezone(dt.timezone.utc) if read.tzinfo else read.replace(tzinfo=dt.timezone.utc)
-
-        return time
+        return _parse_time
     if type_ == "Date32":
         return lambda value: dt.date.fromisoformat(value[:10])
     if type_ == "Bool":
