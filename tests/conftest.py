@@ -10,17 +10,19 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from workbench import Workbench
 from workbench.lake import Lake
 from workbench.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
-SERVERS = ("lake_url", "postgres_server", "own_lake", "start_lake")
+SERVERS = ("lake_url", "postgres_server", "own_lake", "start_lake", "built_shop")
 
 sys.path.insert(0, str(Path(__file__).parent))
 from postgres import postgres_server  # noqa: E402, F401 - a fixture, from the module beside this one
@@ -65,6 +67,19 @@ def lake_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until a condition holds; fails after a deadline."""
+
+    def wait(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {condition}"
+            time.sleep(0.02)  # between two looks at the condition
+
+    return wait
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """An empty workspace folder, with a space and a letter beyond ASCII in its name."""
     folder = tmp_path / "my wörkspace"
@@ -76,12 +91,36 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def chinook(tmp_path: Path) -> Path:
     """A copy of the repository's own workspace: the Chinook music shop."""
-    folder = tmp_path / "chinook shop é"
+    return copy_workspace(tmp_path / "chinook shop é")
+
+
+def copy_workspace(folder: Path) -> Path:
+    """Copy the repository's own workspace, without what dbt and Jupyter leave behind."""
     for name in OWN_FOLDERS:
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("target", "logs", ".ipynb_checkpoints"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """The Chinook shop, synced and built, with the snapshot `opening`. Tests only look at it.
+
+    It has an embedded lake of its own, as a user's workspace has: the run's lake is emptied before each test.
+    """
+    folder = copy_workspace(tmp_path_factory.mktemp("built") / "chinook shop é")
+    ports = {"lake_http_port": free_port(), "lake_tcp_port": free_port()}
+    bench = Workbench(Settings.load(folder, environ={}, **ports))
+    assert bench.lake.embedded is not None
+    try:
+        assert not bench.sync().failed
+        assert not bench.dbt("build").failed
+        bench.snapshot(label="opening")
+        yield bench
+    finally:
+        bench.close()
+        bench.lake.embedded.stop()
 
 
 @pytest.fixture

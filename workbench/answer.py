@@ -182,7 +182,7 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
         if isinstance(block, Heading):
             out.print(Text(block.text, style="bold"))
         elif isinstance(block, Note):
-            out.print(Text(block.text, style=styles[block.tone]))
+            out.print(Text(block.text, style=styles[block.tone]), soft_wrap=not sys.stdout.isatty())
         elif not block.rows:
             out.print(Text(block.empty, style="dim"))
         else:

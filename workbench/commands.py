@@ -5,6 +5,7 @@ A command gets a Workbench and its arguments and returns an Answer. It parses no
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,21 @@ LOCAL_SERVICES = ("clickhouse",)
 
 
 def command(
-    name: str, *arguments: Argument, passes: bool = False, shell_only: bool = False
+    name: str, *arguments: Argument, passes: bool = False, shell_only: bool = False, anywhere: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add a verb to the table. Its help is the docstring; its parameters are `bench` and the arguments by name."""
+    """Add a verb to the table. Its help is the docstring; its parameters are `bench` and the arguments by name.
+
+    It is refused in a folder that is no workspace, unless it may run `anywhere`.
+    """
 
     def add(run: Callable[..., Any]) -> Callable[..., Any]:
-        GRAMMAR.add(Command(name, run, arguments, clean(run.__doc__ or ""), passes, shell_only))
+        @functools.wraps(run)
+        def checked(bench: Workbench, **values: Any) -> Any:
+            if not anywhere:
+                bench.settings.require_workspace()
+            return run(bench, **values)
+
+        GRAMMAR.add(Command(name, checked, arguments, clean(run.__doc__ or ""), passes, shell_only))
         return run
 
     return add
@@ -120,6 +130,7 @@ def demo(bench: Workbench, no_serve: bool = False, no_browser: bool = False) -> 
     "init",
     arg("dir", help="the folder to make"),
     flag("--example", help="a workspace of the repository to start from", completes="example", metavar="NAME", default=""),
+    anywhere=True,
 )
 def init(bench: Workbench, dir: str, example: str = "") -> Answer:
     """Make a new workspace: sync_jobs/, dbt/, ontology/, notebooks/, ready to edit. Overwrites nothing."""
@@ -216,14 +227,14 @@ def health(bench: Workbench) -> Answer:
     return bench.health()
 
 
-@command("settings")
+@command("settings", anywhere=True)
 def settings(bench: Workbench) -> Answer:
     """Each setting, its value and where it came from."""
     rows = tuple((s.name, s.value, s.origin, s.env, s.help) for s in bench.settings.shown())
     return Rows(("setting", "value", "from", "environment", "help"), rows)
 
 
-@command("completion", arg("shell", help="the shell", nargs="?", choices=["bash"], default="bash"), shell_only=True)
+@command("completion", arg("shell", help="the shell", nargs="?", choices=["bash"], default="bash"), shell_only=True, anywhere=True)
 def completion(bench: Workbench, shell: str = "bash") -> Answer:
     """Print the tab completion of `skygraph` for a shell: eval "$(skygraph completion)"."""
     script = (

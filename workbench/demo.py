@@ -89,10 +89,14 @@ class DemoReport(Answer):
         yield Heading(self.title)
         yield Note(f"The lake is {self.lake['server']} at {self.lake['address']}.")
         yield Note(f"The first sync brought {b['tables']} tables with {b['source_rows']:,} rows: {_told(b['headlines'])}.")
-        yield Note(f"dbt built {b['models']} models on them, the ontology named {b['objects']:,} objects of {b['types']} types and "
-                   f"{b['links']} kinds of links, and the snapshot “{b['snapshot']}” remembers them all.")  # fmt: skip
-        yield Note(f"Then came a day of business at the source. The second sync brought what had changed and no more: "
-                   f"{d['inserted']} new or changed rows and {d['deleted']} deletion(s), the late row included.")  # fmt: skip
+        yield Note(
+            f"dbt built {b['models']} models on them, the ontology named {b['objects']:,} objects of {b['types']} types and "
+            f"{b['links']} kinds of links, and the snapshot “{b['snapshot']}” remembers them all."
+        )
+        yield Note(
+            "Then came a day of business at the source. The second sync brought what had changed and no more: "
+            f"{d['inserted']} new or changed rows and {d['deleted']} deletion(s), the late row included."
+        )
         yield Note(f"After the day: {_told(a['headlines'])}. Snapshot “{a['snapshot']}”.")
         yield Heading("Current rows against the source, by a checksum over all columns of all rows")
         yield from self.tables.blocks()
@@ -121,7 +125,8 @@ class DemoReport(Answer):
             if shown[place] <= _EACH:
                 told = ", ".join(f"{p.name} {p.old or '(none)'} → {p.new or '(none)'}" for p in change.properties) if change.kind == "changed" else ""
                 rows.append([change.type, change.kind, "" if change.link else change.key, change.title, told])
-        note = f"{len(rows)} of {self.diff.total} changes; `skygraph snapshot diff {self.before['snapshot']} {self.after['snapshot']}` has all"
+        a, b = self.before["snapshot"], self.after["snapshot"]
+        note = f"{len(rows)} of {self.diff.total} changes; `skygraph snapshot diff {a} {b}` has all"
         yield Grid(["type", "change", "key", "title", "what"], rows, empty="", note=note)
 
 

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 
 from workbench.errors import UnknownName, UsageError
 
-__all__ = ["Settings", "SettingValue", "find_workspace"]
+__all__ = ["WORKSPACE_FOLDERS", "Settings", "SettingValue", "find_workspace"]
+
+# what makes a folder a workspace
+WORKSPACE_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
 
 Origin = Literal["argument", "environment", "file", "default"]
 
@@ -104,6 +107,18 @@ class Settings:
         if values.get("clickhouse_url"):
             _check_url(values["clickhouse_url"])
         return cls(**values, origins=origins)
+
+    def require_workspace(self) -> None:
+        """Refuse a folder that has none of a workspace's four.
+
+        Raises:
+            UsageError: says what to do.
+        """
+        if not any((self.workspace / name).is_dir() for name in WORKSPACE_FOLDERS):
+            raise UsageError(
+                f"{self.workspace} is not a SkyGraph workspace",
+                hint="go into one, name one with --workspace DIR, or make one with `skygraph init DIR`",
+            )
 
     def origin(self, name: str) -> Origin:
         """Where a value came from."""

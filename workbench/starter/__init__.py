@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from workbench.errors import UnknownName, UsageError
+from workbench.settings import WORKSPACE_FOLDERS
 
 __all__ = ["example_names", "make_workspace"]
 
 _FILES = Path(__file__).parent / "workspace"
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
 _LEFT_OUT = shutil.ignore_patterns("target", "logs", "dbt_packages", ".ipynb_checkpoints", "__pycache__")
 
 
@@ -42,11 +42,11 @@ def make_workspace(folder: Path, example: str = "") -> Path:
             hint = None if examples else "examples come with a clone of the repository"
             raise UnknownName("example", example, examples, hint=hint)
         source = examples[example]
-    if taken := [name for name in _FOLDERS if (folder / name).exists()]:
+    if taken := [name for name in WORKSPACE_FOLDERS if (folder / name).exists()]:
         raise UsageError(f"{folder} has a {taken[0]}/ already", hint="name another folder; nothing was changed")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _FOLDERS:
+        for name in WORKSPACE_FOLDERS:
             if (source / name).is_dir():
                 shutil.copytree(source / name, folder / name, ignore=_LEFT_OUT)
             else:
