@@ -205,7 +205,17 @@ def test_dbt_runs_in_a_plain_shell(built_shop: Workbench) -> None:
 # --- files that are not there
 
 
-def test_an_empty_folder_is_told_what_it_lacks(skygraph: Run, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_workspace_is_said_to_be_none(skygraph: Run, tmp_path: Path) -> None:
+    for words in (("sync",), ("objects", "Customer"), ("health",), ("demo", "--no-serve")):
+        done = skygraph(*words, cwd=tmp_path)
+        assert done.returncode == 2, words
+        assert "is not a SkyGraph workspace" in done.stderr
+        assert "skygraph init" in done.stderr
+    assert list(tmp_path.iterdir()) == [], "nothing was started or made there"
+
+
+def test_an_empty_workspace_is_told_what_it_lacks(skygraph: Run, tmp_path: Path) -> None:
+    (tmp_path / "sync_jobs").mkdir()
     for words, told in ((("dbt", "run"), "there is no dbt project"), (("demo", "--no-serve"), "has no sample source")):
         done = skygraph(*words, cwd=tmp_path)
         assert done.returncode in (1, 2), words
