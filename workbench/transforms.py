@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,6 +211,8 @@ class Transforms:
         if verb not in _WITHOUT_LAKE and "--help" not in words:
             self.lake.ping()  # dbt would try for seconds, and say it in a page
         variables = environment(self.lake.address, self.lake.settings.cluster) | {"DBT_LOG_PATH": str(self.log_dir)}
+        if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+            variables["DBT_USE_COLORS"] = "false"
         if not show:
             variables |= {"DBT_LOG_LEVEL": "none", "DBT_QUIET": "true"}
         for option in ("--project-dir", "--profiles-dir"):
