@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.answer import Answer, Block, Grid, Heading, Note, format_value, render_html, render_text, to_json
@@ -67,16 +67,17 @@ anything = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(anything)
 def test_any_value_is_json_and_text_and_html(value: Any) -> None:
     assert json.loads(json.dumps(to_json(value), allow_nan=False)) == to_json(value)
     assert isinstance(format_value(value), str)
     grid = Grid(["v"], [[value]])
     assert render_html([grid]).endswith("</div>")
-    assert render_text([grid], width=200).startswith("v")
+    assert render_text([grid], width=200).split()[0] == "v"
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False))
+@given(st.decimals(allow_nan=False))
 def test_decimal_keeps_its_value(value: Decimal) -> None:
     assert Decimal(to_json(value)) == value
 
@@ -110,7 +111,8 @@ BLOCKS = [Heading(NASTY), Note(NASTY, "bad"), Grid([NASTY], [[NASTY]], note=NAST
 def test_html_has_every_text_escaped() -> None:
     found = render_html(BLOCKS)
     assert "<script" not in found
-    assert found.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; &quot;q&quot;") == 6
+    # heading, note, head, cell, note of the grid, empty grid
+    assert found.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; &quot;q&quot;") >= 6
 
 
 def test_text_takes_nothing_for_markup() -> None:
@@ -120,10 +122,11 @@ def test_text_takes_nothing_for_markup() -> None:
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_text_lets_no_value_write_to_the_terminal(colour: bool) -> None:
-    found = render_text(BLOCKS, width=300, colour=colour)
-    assert "\x1b[31m" not in found.replace("\x1b[31mWARN", "") or colour
-    assert "[31m" in found
+def test_no_value_steers_the_terminal(colour: bool) -> None:
+    found = render_text([Note("a\x1b[31mb\x07\x9bc"), Grid(["x\x1b[2J"], [["\x1b]0;title\x07\r"]])], width=80, colour=colour)
+    for code in ("\x1b[31m", "\x1b[2J", "\x1b]0", "\x07", "\x9b", "\r"):
+        assert code not in found
+    assert "a␛[31mb␇" in found
 
 
 def test_keys_have_no_thousands_and_amounts_do() -> None:
@@ -136,11 +139,10 @@ def test_keys_have_no_thousands_and_amounts_do() -> None:
     assert ">12,345<" in page
 
 
-def test_long_values_are_folded_and_never_cut() -> None:
-    word = "x" * 500
-    found = render_text([Grid(["v"], [[word]])], width=60)
-    assert found.replace("\n", "").count("x") == 500
+def test_lines_are_no_wider_than_asked_for() -> None:
+    found = render_text([Grid(["v", "w"], [["x" * 500, "y" * 500]])], width=60)
     assert max(map(len, found.splitlines())) <= 60
+    assert "…" in found  # what is cut says so
 
 
 def test_answer_shows_itself_three_ways() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import Problem
@@ -72,7 +72,7 @@ def test_key_is_the_word_that_was_written(tmp_path: Path, word: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        pytest.param("a: &x 1\nb: *x", 1, "uses the anchor or alias 'x'", id="anchor"),
+        pytest.param("a: &x 1\nb: 2", 1, "uses the anchor or alias 'x'", id="anchor"),
         pytest.param("a: 1\nb: *x", 2, "uses the anchor or alias 'x'", id="alias of nothing"),
         pytest.param("a: 1\nb: !!python/object:os.system x", 2, "uses the tag", id="tag of Python"),
         pytest.param("a: 1\nb: !mine x", 2, "uses the tag '!mine'", id="tag of a scalar"),
@@ -95,13 +95,13 @@ def test_key_is_the_word_that_was_written(tmp_path: Path, word: str) -> None:
         pytest.param(b"a: 1\nb: \x07\n", 2, "is not YAML", id="control character"),
         pytest.param("", 0, "is empty", id="empty"),
         pytest.param("# only\n", 0, "is empty", id="comments alone"),
-        pytest.param("a: " + "[" * 3000, 0, "is not YAML", id="depth"),
+        pytest.param("a: " + "[" * 500 + "]" * 500, 0, "is not YAML", id="depth"),
     ],
 )
 def test_mistake_is_one_problem_with_its_line(tmp_path: Path, text: str | bytes, line: int, says: str) -> None:
     _, problems = read(tmp_path, text)
     (problem,) = problems
-    assert problem.startswith(f"a.yml:{line}: " if line else "a.yml: ") or (line == 0 and problem.startswith("a.yml:"))
+    assert problem.startswith(f"a.yml:{line}: " if line else "a.yml: ")
     assert says in problem
 
 
@@ -118,6 +118,7 @@ def test_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in problems[0].message
 
 
+RELAXED = settings(deadline=None)  # the machine that runs the tests may be busy
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(categories=["L"]), min_size=1), inner, max_size=4),
@@ -125,6 +126,7 @@ plain = st.recursive(
 )
 
 
+@RELAXED
 @given(plain.filter(lambda value: value is not None))
 def test_what_a_program_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     class Plain(yaml.SafeDumper):

@@ -82,7 +82,7 @@ def to_json(value: Any) -> Any:
         # JSON has no NaN and no infinity
         return value if value == value and abs(value) != float("inf") else str(value)
     if isinstance(value, Decimal):
-        return str(value)
+        return f"{value:{_digits(value)}}"
     if isinstance(value, dt.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=dt.timezone.utc)).isoformat()
     if isinstance(value, (dt.date, dt.time)):
@@ -114,8 +114,10 @@ def format_value(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (int, Decimal)):
+    if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Decimal):
+        return f"{value:,{_digits(value)}}"
     if isinstance(value, float):
         return f"{value:,.6g}"
     if isinstance(value, dt.datetime):
@@ -126,6 +128,11 @@ def format_value(value: Any) -> str:
     if isinstance(value, bytes):
         return str(to_json(value))
     return str(value)
+
+
+def _digits(value: Decimal) -> str:
+    """The format of a decimal: all its digits, never an exponent, as long as it has few enough to read."""
+    return "f" if value.is_finite() and abs(value.adjusted()) < 100 else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -139,6 +146,9 @@ def cell_text(column: str, value: Any) -> str:
         return str(value)
     return format_value(value)
 
+
+# a value never steers the terminal: control characters show as pictures of themselves
+_CONTROLS = {c: 0x2400 + c for c in range(32) if c not in (9, 10)} | {127: 0x2421} | dict.fromkeys(range(0x80, 0xA0), "�")
 
 _WIDEST = 60  # characters of a cell in a terminal; the rest is cut with an ellipsis
 
@@ -171,6 +181,9 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
     from rich.table import Table
     from rich.text import Text
 
+    def words(text: str, style: str = "") -> Text:
+        return Text(text.translate(_CONTROLS), style=style)
+
     # nobody's screen: wide, so that little is cut
     columns = width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else 160)
     out = Console(
@@ -180,11 +193,11 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
     styles = {"plain": "", "good": "green", "bad": "red", "quiet": "dim"}
     for block in blocks:
         if isinstance(block, Heading):
-            out.print(Text(block.text, style="bold"))
+            out.print(words(block.text, style="bold"))
         elif isinstance(block, Note):
-            out.print(Text(block.text, style=styles[block.tone]), soft_wrap=not sys.stdout.isatty())
+            out.print(words(block.text, style=styles[block.tone]), soft_wrap=not sys.stdout.isatty())
         elif not block.rows:
-            out.print(Text(block.empty, style="dim"))
+            out.print(words(block.empty, style="dim"))
         else:
             table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
             cells = [[_one_line(cell_text(c, v)) for c, v in zip(block.columns, row, strict=True)] for row in block.rows]
@@ -193,14 +206,14 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
             for i, width_ in enumerate(widths):
                 numbers = all(_is_number(row[i]) or row[i] is None for row in block.rows)
                 align: Literal["left", "right"] = "right" if numbers else "left"
-                table.add_column(Text(str(block.columns[i])), justify=align, no_wrap=True, overflow="ellipsis", width=width_)
+                table.add_column(words(str(block.columns[i])), justify=align, no_wrap=True, overflow="ellipsis", width=width_)
             for row in cells:
-                table.add_row(*(Text(text) for text in row[:shown]))
+                table.add_row(*(words(text) for text in row[:shown]))
             out.print(table)
             if hidden := [str(c) for c in block.columns[shown:]]:
-                out.print(Text(f"and {len(hidden)} more column(s): {', '.join(hidden)}", style="dim"))
+                out.print(words(f"and {len(hidden)} more column(s): {', '.join(hidden)}", style="dim"))
             if block.note:
-                out.print(Text(block.note, style="dim"))
+                out.print(words(block.note, style="dim"))
     text: str = out.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
 

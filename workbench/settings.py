@@ -102,6 +102,8 @@ class Settings:
                 raw, origin, where = file[f.name], "file", f"skygraph.toml: {f.name}"
             else:
                 continue
+            if f.metadata["unit"] != "port" and not isinstance(raw, (str, Path)):
+                raise UsageError(f"{where} is {raw!r}", hint="it is a text")
             values[f.name] = _as_port(raw, where) if f.metadata["unit"] == "port" else str(raw)
             origins[f.name] = origin
         if values.get("clickhouse_url"):
@@ -167,7 +169,7 @@ def _as_port(raw: Any, where: str) -> int:
         port = int(raw)
     except (TypeError, ValueError):
         port = -1
-    if isinstance(raw, bool) or not 1 <= port <= 65535:
+    if isinstance(raw, (bool, float)) or not 1 <= port <= 65535:
         raise UsageError(f"{where} is {raw!r}", hint="a port is a number from 1 to 65535")
     return port
 

@@ -7,6 +7,7 @@ raises for a bad file: problems are added to a list, so that one reading finds t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +38,16 @@ class Entry:
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """SafeLoader that leaves dates as text: `at: 2026-01-01` is what was written, not a date object."""
+    """SafeLoader that takes for a number only what is written as one; dates, `02:00`, `0123` and `1_000` are text."""
 
 
+_PLAIN = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"}
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag in _PLAIN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(?:0|[1-9][0-9]*)\Z"), list("-0123456789"))
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+\Z"), list("-0123456789"))
 
 
 def read_yaml(path: Path, problems: list[Problem], *, name: str | None = None) -> Entry | None:
@@ -61,11 +65,14 @@ def read_yaml(path: Path, problems: list[Problem], *, name: str | None = None) -
     except UnicodeDecodeError as error:
         problems.append(Problem(file, text_line(path, error.start), "is not UTF-8 text; save it as UTF-8"))
         return None
-    except yaml.YAMLError as error:
-        problems.append(Problem(file, 0, f"is not YAML: {' '.join(str(error).split())}"))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problems.append(Problem(file, line, f"is not YAML: the character {chr(error.character)!r} may not stand in it"))
         return None
     try:
-        _refuse_aliases(text, file, problems)
+        if fancy := list(_beyond_plain(text, file)):
+            problems += fancy
+            return None
         node = loader.get_single_node()
         if node is None:
             problems.append(Problem(file, 0, "is empty"))
@@ -88,13 +95,14 @@ def text_line(path: Path, offset: int) -> int:
     return path.read_bytes()[:offset].count(b"\n") + 1
 
 
-def _refuse_aliases(text: str, file: str, problems: list[Problem]) -> None:
+def _beyond_plain(text: str, file: str) -> Iterator[Problem]:
+    """Anchors, aliases and tags."""
     for event in yaml.parse(text, Loader=_PlainLoader):
-        anchor = getattr(event, "anchor", None)
-        if anchor is not None:
-            line = event.start_mark.line + 1
-            problems.append(Problem(file, line, f"uses the anchor or alias {anchor!r}; write the value out"))
-            raise yaml.MarkedYAMLError(problem="anchors and aliases are not read", problem_mark=event.start_mark)
+        line = event.start_mark.line + 1
+        if (anchor := getattr(event, "anchor", None)) is not None:
+            yield Problem(file, line, f"uses the anchor or alias {anchor!r}; write the value out")
+        if (tag := getattr(event, "tag", None)) is not None:
+            yield Problem(file, line, f"uses the tag {tag!r}; only plain values are read")
 
 
 def _entry(loader: Any, node: yaml.Node, file: str, problems: list[Problem]) -> Entry:
@@ -117,9 +125,6 @@ def _entry(loader: Any, node: yaml.Node, file: str, problems: list[Problem]) -> 
         return Entry(found, file, line)
     if isinstance(node, yaml.SequenceNode):
         return Entry([_entry(loader, item, file, problems) for item in node.value], file, line)
-    if not node.tag.startswith("tag:yaml.org,2002:"):
-        problems.append(Problem(file, line, f"uses the tag {node.tag!r}; only plain values are read"))
-        return Entry(None, file, line)
     return Entry(loader.construct_object(node, deep=True), file, line)
 
 

@@ -96,6 +96,10 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         shutil.rmtree(away)
 
 
+# for what Hermes decides, whichever way the rows come
+BY_THE_ENGINE = pytest.mark.parametrize("shop", ["sqlite", "postgres"], indirect=True)
+
+
 class Bench:
     """One source, its tables, and the sync of them."""
 
@@ -113,8 +117,8 @@ class Bench:
         """Sync, which must not fail, and leaves current rows equal to the source's; rows inserted and deleted."""
         report = self.sync(*jobs, full=full)
         assert [run.error for run in report.runs] == [""] * len(jobs)
-        for job in jobs:
-            assert self.hermes(*jobs).compare([job.table]).tables[0].equal
+        compared = self.hermes(*jobs).compare()
+        assert [t.table for t in compared.tables if not t.equal] == []
         return report.inserted, report.deleted
 
     def mark(self, job: TableJob) -> Watermark | None:
@@ -161,7 +165,9 @@ def orders(bench: Bench) -> Bench:
 
 
 def test_describe_gives_names_types_and_what_can_be_null(bench: Bench) -> None:
-    bench.shop.run("create table t (id integer primary key, must text not null, may text, amount decimal(12, 3), at timestamp, day date, yes boolean)")
+    bench.shop.run(
+        "create table t (id integer primary key, must text not null, may text, amount decimal(12, 3), at timestamp, day date, yes boolean)"
+    )
     with_connector = bench.opened()
     described = with_connector.describe("t", key=["id"])
     with_connector.close()
@@ -183,6 +189,7 @@ def test_unknown_table_names_the_nearest(orders: Bench) -> None:
     assert "did you mean orders" in report.runs[0].error
 
 
+@BY_THE_ENGINE
 def test_unknown_column_names_the_nearest(orders: Bench) -> None:
     for change, says in (
         ({"key": ("idd",)}, "unknown column of orders 'idd'; did you mean id"),
@@ -193,6 +200,7 @@ def test_unknown_column_names_the_nearest(orders: Bench) -> None:
         assert says in orders.sync(job(**change)).runs[0].error
 
 
+@BY_THE_ENGINE
 def test_watermark_of_a_type_that_is_none_is_refused(orders: Bench) -> None:
     error = orders.sync(job(watermark="amount")).runs[0].error
     assert "orders.amount is Nullable(Decimal(10, 2)): a watermark is a time, a whole number or a text" in error
@@ -249,15 +257,15 @@ def test_tables_with_no_row_or_one(bench: Bench) -> None:
     for table, rows in tables.items():
         bench.shop.run(ORDERS.replace("orders", table))
         bench.shop.run(f"insert into {table} select 1, 'only', 1, '2024-01-01 00:00:00' where 1 <= {rows}")
-    jobs = [job(table) for table in tables] + [job(f"{table}_compared", from_=table, watermark="") for table in tables]
+    jobs = [job(table) for table in tables] + [job("compared", from_="one", watermark="")]
     assert bench.ok(*jobs) == (2, 0)
     assert bench.ok(*jobs) == (0, 0)
     for table in tables:
         bench.shop.run(f"insert into {table} values (2, 'next', 1, '2024-02-01 00:00:00')")
-    assert bench.ok(*jobs) == (4, 0)
+    assert bench.ok(*jobs) == (3, 0)
     for table in tables:
         bench.shop.run(f"delete from {table}")
-    assert bench.ok(*jobs) == (0, 6)
+    assert bench.ok(*jobs) == (0, 5)
     assert bench.ok(*jobs) == (0, 0)
 
 
@@ -274,6 +282,7 @@ def test_deleted_row_leaves_the_current_ones_and_its_key_can_come_back(orders: B
     assert orders.rows(job(), "id, note") == [(1, "a"), (2, "other"), (3, None)]
 
 
+@BY_THE_ENGINE
 def test_late_row_is_found_within_the_lookback(orders: Bench) -> None:
     orders.ok(job(lookback=3600.0))
     fill(orders.shop, (4, "late", 4, "2024-01-02 09:30:00"))
@@ -284,6 +293,7 @@ def test_late_row_is_found_within_the_lookback(orders: Bench) -> None:
     assert orders.ok(job(lookback=3600.0), full=True) == (1, 0)  # what --full is for
 
 
+@BY_THE_ENGINE
 def test_row_without_a_watermark_is_always_read(orders: Bench) -> None:
     fill(orders.shop, (4, "none", 4, None))
     orders.ok(job())
@@ -293,6 +303,7 @@ def test_row_without_a_watermark_is_always_read(orders: Bench) -> None:
     assert orders.ok(job()) == (0, 0)
 
 
+@BY_THE_ENGINE
 def test_source_that_went_back_is_read_in_full(orders: Bench) -> None:
     orders.ok(job())
     orders.shop.run("update orders set note = 'restored', updated_at = '2023-06-01 00:00:00'")
@@ -324,7 +335,9 @@ def test_watermarks_of_other_types(bench: Bench) -> None:
 
 
 def test_key_of_several_columns(bench: Bench) -> None:
-    bench.shop.run("create table lines (order_id2 integer, order_id text, n integer, updated_at timestamp, primary key (order_id2, order_id))")
+    bench.shop.run(
+        "create table lines (order_id2 integer, order_id text, n integer, updated_at timestamp, primary key (order_id2, order_id))"
+    )
     for a, b in [(1, "x"), (1, "y"), (2, "x")]:
         bench.shop.run("insert into lines values (?, ?, 0, '2024-01-01 00:00:00')", (a, b))
     this = job("lines", key=("order_id2", "order_id"))
@@ -335,8 +348,7 @@ def test_key_of_several_columns(bench: Bench) -> None:
 
 
 NAMES = [
-    "order", "select", "two words", "it's", "back`tick", "Grüße", "naïve 🦆", "what?", "100%", "$1", "{x:String}", "source", "FINAL",
-    'do"uble', "back\\slash", "new\nline", "a.b",
+    "select", "source", "it's two `words`, Grüße 🦆? 100% $1 {x:String} --", 'do"uble', "back\\slash", "new\nline", "a.b",
 ]  # fmt: skip
 
 
@@ -374,7 +386,7 @@ VALUES: list[tuple[str, str, Any, Any]] = [
     ("decimal, negative", "decimal(10,2)", Decimal("-0.01"), Decimal("-0.01")),
     ("double", "double precision", 0.1, 0.1),
     ("double, large", "double precision", 1e300, 1e300),
-    ("text", "text", "it's \\ \"é\" 🦆\n\t\r", "it's \\ \"é\" 🦆\n\t\r"),
+    ("text", "text", 'it\'s \\ "é" 🦆\n\t\r', 'it\'s \\ "é" 🦆\n\t\r'),
     ("text, empty", "text", "", ""),
     ("text, looks null", "text", "\\N", "\\N"),
     ("varchar", "varchar(20)", "  kept  ", "  kept  "),
@@ -432,6 +444,7 @@ def test_crash_at_any_step_loses_nothing_and_the_mark_never_runs_ahead(orders: B
     assert orders.rows(job(), "id, note") == [(1, "x3"), (2, "b"), (3, None), (13, "new")]
 
 
+@BY_THE_ENGINE
 def test_crash_after_a_new_column_was_added_still_fills_it(orders: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from workbench.hermes import sync
 
@@ -448,6 +461,7 @@ def test_crash_after_a_new_column_was_added_still_fills_it(orders: Bench, monkey
     assert orders.rows(job(), "extra", "id") == [("full",)] * 3
 
 
+@BY_THE_ENGINE
 def test_table_that_was_dropped_is_made_anew_with_all_its_rows(orders: Bench) -> None:
     orders.ok(job())
     orders.lake.command("drop table raw.orders sync")
@@ -467,6 +481,7 @@ def test_new_column_is_added_and_filled_for_all_rows(orders: Bench) -> None:
     assert orders.ok(job()) == (0, 0)
 
 
+@BY_THE_ENGINE
 def test_changed_type_stops_that_table_and_says_what_to_do(orders: Bench) -> None:
     orders.ok(job())
     orders.shop.run("drop table orders")
@@ -477,6 +492,7 @@ def test_changed_type_stops_that_table_and_says_what_to_do(orders: Bench) -> Non
     assert orders.lake.current("raw.orders").num_rows == 3
 
 
+@BY_THE_ENGINE
 def test_changed_key_stops_that_table_and_says_what_to_do(orders: Bench) -> None:
     orders.ok(job())
     error = orders.sync(job(key=("id", "note"))).runs[0].error
@@ -484,6 +500,7 @@ def test_changed_key_stops_that_table_and_says_what_to_do(orders: Bench) -> None
     assert "drop table raw.orders" in error
 
 
+@BY_THE_ENGINE
 def test_another_watermark_column_or_table_does_not_use_the_old_mark(orders: Bench) -> None:
     orders.shop.run("alter table orders add column created_at timestamp default null")
     orders.shop.run("update orders set created_at = '2020-01-01 00:00:00'")
@@ -511,7 +528,11 @@ def test_columns_cast_to_types_of_the_lake(orders: Bench) -> None:
     assert orders.ok(this) == (3, 0)
     assert {c: t for c, t in orders.lake.columns("raw.orders").items() if c in given} == given
     day = dt.date(2024, 1, 2)
-    assert orders.rows(this, "id, note, updated_at, amount") == [(1, "a", dt.date(2024, 1, 1), 1.5), (2, "b", day, 2.5), (3, None, day, None)]
+    assert orders.rows(this, "id, note, updated_at, amount") == [
+        (1, "a", dt.date(2024, 1, 1), 1.5),
+        (2, "b", day, 2.5),
+        (3, None, day, None),
+    ]
     assert orders.ok(this) == (0, 0)
 
 
@@ -526,9 +547,12 @@ def test_value_that_does_not_fit_its_cast_is_refused(orders: Bench) -> None:
 # --- deletes
 
 
+@BY_THE_ENGINE
 def test_soft_deleted_rows_leave_by_their_flag(bench: Bench) -> None:
     bench.shop.run("create table orders (id integer primary key, gone integer, updated_at timestamp)")
-    bench.shop.run("insert into orders values (1, 0, '2024-01-01 00:00:00'), (2, null, '2024-01-01 00:00:00'), (3, 1, '2024-01-01 00:00:00')")
+    bench.shop.run(
+        "insert into orders values (1, 0, '2024-01-01 00:00:00'), (2, null, '2024-01-01 00:00:00'), (3, 1, '2024-01-01 00:00:00')"
+    )
     this = job(deletes="column:gone")
     assert bench.ok(this) == (2, 0)  # 3 was gone before it was seen
     bench.shop.run("update orders set gone = 1, updated_at = '2024-01-02 00:00:00' where id = 1")
@@ -543,6 +567,7 @@ def test_soft_deleted_rows_leave_by_their_flag(bench: Bench) -> None:
     assert bench.sync(this).deleted == 0
 
 
+@BY_THE_ENGINE
 def test_deletes_none_keeps_what_is_gone(orders: Bench) -> None:
     orders.ok(job(deletes="none"))
     orders.shop.run("delete from orders where id = 1")

@@ -65,9 +65,9 @@ class TableState:
 
 @dataclass(frozen=True)
 class SyncRun:
-    """One run of one table. `mode` is incremental (from the watermark) or full (every row compared); `status` is ok or failed; counts are rows.
+    """One run of one table. `mode` is incremental (from the watermark) or full (every row compared); `status` is ok or failed.
 
-    `inserted` counts new and changed rows, `deleted` the tombstones written for keys gone at the source.
+    Counts are rows: `inserted` counts new and changed rows, `deleted` the tombstones written for keys gone at the source.
     """
 
     run_id: str

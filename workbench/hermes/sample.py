@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.errors import SourceError
@@ -34,8 +36,7 @@ def build_sample(folder: Path, path: Path) -> None:
         raise SourceError(f"the sample {folder} has no CSV file", hint="it needs schema.sql and one CSV per table")
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
-    with open(path.with_name(f"{path.name}.lock"), "a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tables of a source open it side by side
+    with _alone(path):  # tables of a source open it side by side
         if not path.exists():
             _build(folder, tables, new)
             os.replace(new, path)
@@ -68,7 +69,7 @@ def day_is_over(path: Path) -> bool:
 def play_day(folder: Path, path: Path) -> bool:
     """Run `day.sql` on the file, in one transaction, once. False when it had been played before."""
     script = _script(folder / "day.sql")
-    with _open(path) as connection:
+    with _open(path) as connection, _alone(path):
         if connection.execute("pragma user_version").fetchone()[0] >= _AFTER_DAY:
             return False
         try:
@@ -77,6 +78,14 @@ def play_day(folder: Path, path: Path) -> bool:
             connection.rollback()
             raise SourceError(f"{folder / 'day.sql'} does not run: {error}") from error
         return True
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process or thread at a time."""
+    with open(path.with_name(f"{path.name}.lock"), "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _open:
@@ -96,16 +105,18 @@ class _open:
 
 def _script(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
 
 
 def _load(connection: sqlite3.Connection, path: Path) -> None:
     def name(text: str) -> str:
         return '"' + text.replace('"', '""') + '"'
 
-    with open(path, encoding="utf-8", newline="") as file:
+    with io.StringIO(_script(path), newline="") as file:
         rows = csv.reader(file)
         header = next(rows, None)
         if not header:
@@ -113,5 +124,5 @@ def _load(connection: sqlite3.Connection, path: Path) -> None:
         into = f"insert into {name(path.stem)} ({', '.join(map(name, header))}) values ({', '.join('?' * len(header))})"
         try:
             connection.executemany(into, ([field if field != "" else None for field in row] for row in rows))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, csv.Error) as error:
             raise SourceError(f"{path}, line {rows.line_num}: {error}") from error

@@ -51,7 +51,10 @@ class SyncStatus(Answer):
     def blocks(self) -> Iterator[Block]:
         """A grid, then every error in full."""
         rows = [
-            [t.table, t.source, t.watermark.removesuffix("000").removesuffix(".000"), duration(t.lag_s), duration(t.every_s), t.last_status, t.rows_current]
+            [
+                t.table, t.source, t.watermark.removesuffix("000").removesuffix(".000"), duration(t.lag_s), duration(t.every_s),
+                t.last_status, t.rows_current,
+            ]  # fmt: skip
             for t in self.tables
         ]
         columns = ["table", "source", "watermark", "lag", "every", "last run", "current rows"]

@@ -136,8 +136,8 @@ class Hermes:
     def sync(self, tables: Sequence[str] = (), *, full: bool = False, progress: Progress | None = None) -> SyncReport:
         """Sync these tables now, or all. Writes to the lake, never to a source.
 
-        `progress` is called from this thread. Tables run side by side; one that fails is said in the report and never stops another. With `full` the watermark is
-        not used: every row is compared. Running it again is always safe.
+        Tables run side by side; one that fails is said in the report and never stops another. With `full` the watermark is
+        not used: every row is compared. Running it again is always safe. `progress` is called from this thread.
 
         Raises:
             UnknownName: a table that the plan has not; names the nearest.
@@ -252,7 +252,7 @@ class _TableSync:
     started: dt.datetime
 
     def run(self, *, full: bool) -> SyncRun:
-        lake, job = self.hermes.lake, self.job
+        job = self.job
         columns = _landing(job, self.connector.describe(job.from_, key=job.key))
         source = SourceTable(job.from_, columns)
         for name in filter(None, (*job.key, job.watermark, job.deleted_column)):

@@ -17,6 +17,10 @@ from workbench.yamlfile import Entry, Fields, read_yaml
 __all__ = ["Source", "SyncPlan", "TableJob", "load_plan"]
 
 
+# a password that stands in a dsn itself, in the form of an address or of words
+_PASSWORD = re.compile(r"://[^/@:?]*:(?!\$\{\w+\}@)[^@?]+@|\b(?:ssl)?password\s*=\s*(?!\$\{\w+\})\S", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Source:
     """A place that rows come from. `options` are as written: `${NAME}` is replaced when the source is opened."""
@@ -143,7 +147,7 @@ def _source(name: str, body: Entry, problems: list[Problem]) -> Source:
     for key, needed in known.items():
         if needed and key not in options:
             fields.wrong(f"source {name!r} ({connector}) needs the key {key!r}")
-    if "dsn" in options and re.search(r"://[^/@:]*:(?!\$\{)[^/@]+@", options["dsn"]):
+    if _PASSWORD.search(options.get("dsn", "")):
         fields.wrong(f"source {name!r} has a password in the file; write it as ${{NAME}} and set NAME in the environment", "dsn")
     return Source(name, connector, options)
 

@@ -67,7 +67,7 @@ class Watermark:
     def text(self) -> str:
         """The form it is kept in: ISO 8601 in UTC to the microsecond, digits, or the text itself."""
         if isinstance(self.value, dt.datetime):
-            return self.value.strftime("%Y-%m-%d %H:%M:%S.%f")
+            return self.value.replace(tzinfo=None).isoformat(" ", "microseconds")
         return str(self.value)
 
     @classmethod

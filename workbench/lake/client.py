@@ -30,12 +30,16 @@ HISTORY_COMMENT = "skygraph: history"
 
 _QUERY_TIMEOUT_S = 6 * 3600
 
+# A read cannot write, whatever its text; and when its reader is gone, however it went, the server ends it.
+_READ_SETTINGS: Parameters = {"readonly": 2, "cancel_http_readonly_queries_on_client_close": 1}
+
 # ClickHouse error numbers, and what to do about them
 _HINTS = {
     60: "",  # unknown table: the message names it
     62: "check the statement's syntax",
     81: "",
     159: "the statement ran out of its time; narrow it",
+    164: "reads cannot write; rows come in by `skygraph sync`, tables by `skygraph dbt run`",
     241: "the statement ran out of memory; narrow it or read fewer columns",
     243: "the lake's disk is full; free some space and run it again: nothing half-written is kept",
     516: "check user and password of SKYGRAPH_CLICKHOUSE_URL",
@@ -152,10 +156,10 @@ class Lake:
         import pyarrow as pa
 
         arrow = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        database, _, name = table.partition(".")
         if not arrow.num_rows:
             return 0
-        self._call(lambda client: client.insert_arrow(quote(name), arrow, database=database), retry=False)
+        # the whole name at once: the driver drops the database of a name that has a dot
+        self._call(lambda client: client.insert_arrow(quote_table(table), arrow), retry=False)
         return int(arrow.num_rows)
 
     def command(
@@ -245,7 +249,7 @@ class Lake:
     def _arrow(self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any]) -> pa.Table:
         def run(client: Any) -> pa.Table:
             with self._interruptible(client) as query_id:
-                every = {**settings, "query_id": query_id}
+                every = {**_READ_SETTINGS, **settings, "query_id": query_id}
                 return client.query_arrow(sql, parameters=_bound(parameters), settings=every, use_strings=True)
 
         return self._call(run, retry=True)

@@ -252,7 +252,7 @@ def serve(home: Path, library: str, *, http: int, tcp: int, read: Sequence[str])
     def run_engine() -> None:
         try:
             engine.query(bootstrap, "TSV", path=f"{home}/data")
-        except BaseException as error:  # noqa: BLE001 - whatever ends the engine ends the process, below
+        except BaseException as error:  # whatever ends the engine ends the process, below
             say(f"{type(error).__name__}: {error}")
         finally:
             os.kill(os.getpid(), ENGINE_ENDED)

@@ -21,12 +21,11 @@ _POLL_S = 0.02
 # after this many crashes without a minute of service in between, the keeper gives up and says why
 _MOST_CRASHES = 6
 
+
 def _keep(home: Path, engine_words: Sequence[str]) -> int:
     """Run the engine, again after each crash, until SIGTERM. Exit status 1 when it never became ready or keeps crashing."""
     lock = open(home / "run/keeper.lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(lock.fileno()):
         return 0  # somebody else keeps this lake
     lock.truncate(0)
     lock.write(str(os.getpid()))
@@ -62,6 +61,19 @@ def _keep(home: Path, engine_words: Sequence[str]) -> int:
             return 1
         _wait_or_stop(min(5.0, 0.1 * 2**crashes), lambda: stopping)
     return 0
+
+
+def _lock(file: int) -> bool:
+    """Take the lock, within a second: whoever looks for a keeper holds it for a moment."""
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
 
 
 def _was_ready(home: Path) -> bool:

@@ -157,7 +157,12 @@ def row_hash(columns: Sequence[str]) -> str:
 
 
 _SKIP = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | (?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | --[^\n]* | \#[^\n]* | /\*.*?\*/ | (?P<word>\bprewhere\b)""",
+    r"""
+    '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*`  # texts and quoted names
+    | (?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$                     # texts between tags
+    | --[^\n]* | \#[^\n]* | /\*.*?\*/                              # comments
+    | (?P<word>\bprewhere\b)
+    """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 

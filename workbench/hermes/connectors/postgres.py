@@ -22,9 +22,6 @@ from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_text
 
 
-_UTC = {"utc", "gmt", "gmt0", "uct", "zulu", "universal", "greenwich"}
-
-
 @dataclass(frozen=True)
 class Options:
     """`dsn`: postgresql://user:${NAME}@host:5432/database, the password from the environment. `schema`: default public."""
@@ -45,7 +42,7 @@ class Connector:
         self.options = options
         self.lake = lake
         self._open: Any = None
-        self._zone: str | None = None
+        self._is_utc = False
         try:
             parts = conninfo_to_dict(options.dsn)
         except psycopg.Error as error:
@@ -150,16 +147,22 @@ class Connector:
                 )
 
     def _require_utc(self) -> None:
-        """An instant comes to the engine as the text of the session's zone: only in UTC is that the time it lands as."""
-        if self._zone is None:
-            function = self._function("pg_catalog.pg_settings")
-            with self._engine_errors():
-                self._zone = str(self.lake.scalar(f"select setting from {function} where name = 'TimeZone'"))
-        if self._zone.removeprefix("Etc/").casefold() not in _UTC:
+        """An instant comes to the engine as the text of the session's zone: only in UTC is that the time it lands as.
+
+        `SHOW timezone` cannot be asked through the engine; so both sides are asked when this connection began.
+        """
+        if self._is_utc:
+            return
+        ((pid, began),) = self._read("select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()")
+        with self._engine_errors():
+            seen = self.lake.scalar(f"select backend_start from {self._function('pg_catalog.pg_stat_activity')} where pid = {int(pid)}")
+        if seen is not None and (shift := seen - began):
             raise SourceError(
-                f"{self.where}: the lake's sessions there are in the zone {self._zone}, and timestamps with time zone would be shifted",
+                f"{self.where}: the lake's sessions there are not in UTC but {shift / dt.timedelta(hours=1):+g} hours off, and "
+                "timestamps with time zone would be shifted by that",
                 hint="set PGTZ=UTC in the environment of the ClickHouse server",
             )
+        self._is_utc = True
 
     def _read(self, statement: Any, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import psycopg

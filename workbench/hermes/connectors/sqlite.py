@@ -338,7 +338,7 @@ def _misfit(column: SourceColumn) -> str | None:
 
 def _no_day(name: str) -> str:
     """A SQLite condition: the text does not begin with a day of the calendar, of a year from 1000 to 2999."""
-    return f"(date(substr({name}, 1, 10)) is not substr({name}, 1, 10) or {name} not glob '[12][0-9][0-9][0-9]-*')"
+    return f"(date(substr({name}, 1, 10), '+0 days') is not substr({name}, 1, 10) or {name} not glob '[12][0-9][0-9][0-9]-*')"
 
 
 def _engine_expression(column: SourceColumn) -> str:

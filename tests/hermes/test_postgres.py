@@ -1,0 +1,242 @@
+"""PostgreSQL alone: sign-in, secrets, time zones, what is pushed down, types of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.hermes.sync import Hermes, SyncRun
+from workbench.hermes.tables import Source, SyncPlan, TableJob
+from workbench.lake import Lake
+from workbench.settings import Settings
+
+UTC = dt.timezone.utc
+
+
+@pytest.fixture
+def db(postgres_server: Any) -> Iterator[Any]:
+    """A connection with a schema of its own, `shop.schema`, whose session is in the server's zone: not UTC."""
+    with postgres_server.connect() as connection:
+        connection.schema = f"s{uuid.uuid4().hex[:10]}"
+        connection.execute(f"create schema {connection.schema}")
+        connection.execute(f"set search_path to {connection.schema}")
+        yield connection
+
+
+def hermes(lake: Lake, workspace: Path, options: dict[str, str], **changes: Any) -> Hermes:
+    job = TableJob(**{"table": "t", "source": "erp", "from_": "t", "key": ("id",), **changes})
+    return Hermes(lake, SyncPlan({"erp": Source("erp", "postgres", options)}, {"t": job}, {}), workspace, workspace / ".skygraph")
+
+
+def sync(lake: Lake, workspace: Path, options: dict[str, str], **changes: Any) -> SyncRun:
+    (run,) = hermes(lake, workspace, options, **changes).sync().runs
+    return run
+
+
+@pytest.fixture
+def options(postgres_server: Any, db: Any) -> dict[str, str]:
+    return {"dsn": postgres_server.dsn(), "schema": db.schema}
+
+
+# --- sign-in and secrets
+
+
+def test_refused_connection_and_sign_in_are_said_without_the_password(lake: Lake, workspace: Path, postgres_server: Any, db: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        closed = int(probe.getsockname()[1])
+    secret = "wrong-éecret '1"
+    for dsn, says in {
+        postgres_server.dsn(password=secret, port=closed): f"@127.0.0.1:{closed}/postgres refused the connection; is the server up",
+        postgres_server.dsn(password=secret): "refused the sign-in; check user and password",
+        postgres_server.dsn("no%20such%20database", password=secret): "refused the sign-in",
+        postgres_server.dsn("nowhere"): 'database "nowhere" does not exist',
+        "postgres://[broken": "the dsn of a postgres source is not an address",
+    }.items():
+        run = sync(lake, workspace, {"dsn": dsn})
+        assert run.status == "failed"
+        assert says in run.error
+        assert secret not in run.error
+        assert postgres_server.password not in run.error
+        assert "unexpected" not in run.error
+
+
+def test_password_is_in_no_log_of_the_lake(lake: Lake, workspace: Path, postgres_server: Any, db: Any) -> None:
+    # of letters alone, so that no escaping hides it
+    secret = f"geheim{uuid.uuid4().hex}"
+    role = f"r{uuid.uuid4().hex[:8]}"
+    db.execute(f"create role {role} login password '{secret}'")
+    db.execute(f"grant usage on schema {db.schema} to {role}")
+    db.execute("create table t (id int primary key, v text)")
+    db.execute("insert into t values (1, 'x')")
+    options = {"dsn": postgres_server.dsn(user=role, password=secret), "schema": db.schema}
+    denied = sync(lake, workspace, options)
+    assert "permission denied for table t" in denied.error
+    db.execute(f"grant select on t to {role}")
+    assert sync(lake, workspace, options).inserted == 1
+    assert hermes(lake, workspace, options).compare().tables[0].equal
+    db.execute(f"alter role {role} password 'another'")
+    refused = sync(lake, workspace, options)
+    assert "refused the sign-in" in refused.error
+    assert secret not in denied.error + refused.error
+    lake.command("system flush logs")
+    # the needle is put together by the server, so that this question does not find itself
+    held = lake.query(
+        "select query, exception from system.query_log where query like concat('%geheim', {s:String}, '%') "
+        "or exception like concat('%geheim', {s:String}, '%')",
+        {"s": secret.removeprefix("geheim")},
+    )
+    assert held.to_pylist() == []
+    assert lake.scalar("select count() from system.query_log where query like concat('%postgresql(%', {r:String}, '%')", {"r": role}) > 0
+
+
+# --- time zones
+
+
+def test_instants_arrive_right_from_a_server_in_another_zone(lake: Lake, workspace: Path, db: Any, options: dict[str, str]) -> None:
+    db.execute("create table t (id int primary key, at timestamptz, plain timestamp, updated_at timestamptz)")
+    assert db.execute("show timezone").fetchone() != ("UTC",)
+    db.execute(
+        "insert into t values (1, '2024-07-01 12:00:00+00', '2024-07-01 12:00:00', '2024-07-01 12:00:00.5+00'), "
+        "(2, '2024-11-03 01:30:00-04', '2024-11-03 01:30:00', '2024-11-03 05:30:00+00'), "  # the hour that comes twice in New York
+        "(3, '2024-11-03 01:30:00-05', '2024-03-10 02:30:00', '2024-11-03 06:30:00+00'), (4, null, null, null)"
+    )
+    run = sync(lake, workspace, options, watermark="updated_at")
+    assert (run.error, run.watermark_to) == ("", "2024-11-03 06:30:00.000000")
+    rows = lake.query("select at, plain from raw.t order by id")
+    assert rows["at"].to_pylist() == [
+        dt.datetime(2024, 7, 1, 12, tzinfo=UTC), dt.datetime(2024, 11, 3, 5, 30, tzinfo=UTC),
+        dt.datetime(2024, 11, 3, 6, 30, tzinfo=UTC), None,
+    ]  # fmt: skip
+    assert rows["plain"].to_pylist()[:3] == [
+        dt.datetime(2024, 7, 1, 12, tzinfo=UTC), dt.datetime(2024, 11, 3, 1, 30, tzinfo=UTC), dt.datetime(2024, 3, 10, 2, 30, tzinfo=UTC),
+    ]  # fmt: skip
+    assert hermes(lake, workspace, options, watermark="updated_at").compare().tables[0].equal
+
+
+def test_bound_is_pushed_down_as_the_right_instant(
+    lake: Lake, workspace: Path, db: Any, options: dict[str, str], postgres_server: Any
+) -> None:
+    db.execute("create table t (id int primary key, updated_at timestamptz)")
+    db.execute("insert into t values (1, '2024-07-01 12:00:00.5+00'), (2, null)")
+    assert sync(lake, workspace, options, watermark="updated_at").inserted == 2
+    # an hour later and earlier: a bound that is off by the zone would take or leave the wrong ones
+    db.execute(
+        "insert into t values (3, '2024-07-01 13:00:00+00'), (4, '2024-07-01 11:00:00+00'), (5, '2024-07-01 12:00:00.5+00'), (6, null)"
+    )
+    start = postgres_server.log.stat().st_size
+    assert sync(lake, workspace, options, watermark="updated_at", deletes="none").inserted == 3  # 3, 5 and 6
+    copies = [line for line in postgres_server.said(start).splitlines() if "COPY (SELECT" in line and '"updated_at"' in line]
+    assert copies
+    for line in copies:
+        assert re.search(r""""updated_at" >= '2024-07-01 12:00:00\.500000'""", line)
+        assert re.search(r"""OR \(?"updated_at" IS NULL""", line)
+
+
+@pytest.fixture
+def lake_elsewhere(tmp_path: Path, until: Callable[..., None]) -> Iterator[Lake]:
+    """A ClickHouse server that somebody else started, in an environment that says nothing of time zones for PostgreSQL."""
+    from importlib.util import find_spec
+
+    import workbench.lake
+
+    found = find_spec("chdb")
+    assert found is not None
+    assert found.origin is not None
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(str(probe.getsockname()[1]))
+    engine = Path(workbench.lake.__file__).with_name("engine.py")
+    words = [sys.executable, "-P", str(engine), "--home", str(home), "--library", str(Path(found.origin).with_name("_chdb.abi3.so"))]
+    words += ["--http", ports[0], "--tcp", ports[1]]
+    environment = {"PATH": os.environ["PATH"], "PGTZ": "Europe/Zurich"}
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd=home, env=environment
+    ) as process:
+        until(lambda: (home / "run/server.json").exists() or process.poll() is not None)
+        sign_in = json.loads((home / "credentials.json").read_text(encoding="utf-8"))
+        (tmp_path / "w").mkdir()
+        lake = Lake(Settings.load(tmp_path / "w", environ={}, clickhouse_url=f"http://lake:{sign_in['password']}@127.0.0.1:{ports[0]}"))
+        yield lake
+        lake.close()
+        process.terminate()
+
+
+def test_lake_whose_sessions_are_not_utc_is_refused_where_it_matters(
+    lake_elsewhere: Lake, workspace: Path, db: Any, options: dict[str, str]
+) -> None:
+    db.execute("create table t (id int primary key, at timestamptz)")
+    db.execute("create table plain (id int primary key, at timestamp)")
+    db.execute("insert into t values (1, now())")
+    db.execute("insert into plain values (1, '2024-07-01 12:00:00')")
+    run = sync(lake_elsewhere, workspace, options)
+    assert re.search(r"the lake's sessions there are not in UTC but \+[12] hours off", run.error)
+    assert "set PGTZ=UTC in the environment of the ClickHouse server" in run.error
+    assert sync(lake_elsewhere, workspace, options, from_="plain").error == ""
+    assert lake_elsewhere.scalar("select at from raw.t") == dt.datetime(2024, 7, 1, 12, tzinfo=UTC)
+
+
+# --- types of its own
+
+
+@pytest.mark.parametrize("declared", ["numeric", "numeric(38,10)"])
+def test_numeric_arrives_by_value(lake: Lake, workspace: Path, db: Any, options: dict[str, str], declared: str) -> None:
+    db.execute(f"create table t (id int primary key, v {declared})")
+    db.execute("insert into t values (1, 12345678901234567.0000000001), (2, -0.1), (3, null)")
+    assert sync(lake, workspace, options).error == ""
+    assert lake.current("raw.t")["v"].to_pylist() == [Decimal("12345678901234567.0000000001"), Decimal("-0.1"), None]
+
+
+def test_types_of_postgres_arrive_as_their_nearest(lake: Lake, workspace: Path, db: Any, options: dict[str, str]) -> None:
+    db.execute(
+        "create table t (id uuid primary key, small smallint, real_ real, letters char(3), body jsonb, net inet, span interval, "
+        "words text[], times timestamp[], day date)"
+    )
+    ident = uuid.uuid4()
+    db.execute(
+        "insert into t values (%s, -5, 0.5, 'ab', '{\"a\": 1}', '10.0.0.1', '1 day', array['x', 'it''s'], "
+        "array['2024-01-01 00:00:00'::timestamp], '1950-01-01')",
+        (ident,),
+    )
+    assert sync(lake, workspace, options).error == ""
+    (row,) = lake.query("select * except (_version, _deleted, _synced_at, _run_id, times) from raw.t").to_pylist()
+    assert str(row.pop("id")) == str(ident)
+    assert row == {
+        "small": -5, "real_": 0.5, "letters": "ab ", "body": '{"a": 1}', "net": "10.0.0.1", "span": "1 day", "words": ["x", "it's"],
+        "day": dt.date(1950, 1, 1),
+    }  # fmt: skip
+    assert hermes(lake, workspace, options).compare().tables[0].equal
+
+
+def test_views_and_tables_of_another_schema_are_read(lake: Lake, workspace: Path, db: Any, options: dict[str, str]) -> None:
+    db.execute("create table base (id int primary key, v text)")
+    db.execute("insert into base values (1, 'x')")
+    db.execute("create view t as select id, upper(v) as v from base")
+    assert sync(lake, workspace, options).inserted == 1
+    elsewhere = {**options, "schema": "public"}
+    assert sync(lake, workspace, elsewhere, from_=f"{db.schema}.t").error == ""
+    assert lake.current("raw.t")["v"].to_pylist() == ["X"]
+    assert "unknown table" in sync(lake, workspace, elsewhere).error
+
+
+def test_source_is_read_in_read_only_transactions(lake: Lake, workspace: Path, db: Any, options: dict[str, str]) -> None:
+    db.execute("create table t (id int primary key)")
+    db.execute(f"create function writes() returns int language sql as 'insert into {db.schema}.t values (1) returning 1'")
+    db.execute("create view w as select writes() as id")
+    assert "read-only transaction" in sync(lake, workspace, options, from_="w", watermark="id").error
