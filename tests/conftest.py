@@ -140,6 +140,7 @@ def lake(lake_url: str, settings: Settings) -> Iterator[Lake]:
 
 def empty(lake: Lake) -> None:
     """Drop every database that SkyGraph or a test may have made."""
-    found = lake.query("select name from system.databases where name not in ('system', 'default', 'information_schema', 'INFORMATION_SCHEMA')")
+    kept = "('system', 'default', 'information_schema', 'INFORMATION_SCHEMA')"
+    found = lake.query(f"select name from system.databases where name not in {kept}")
     for name in found.column(0).to_pylist():
         lake.command(f"drop database if exists `{name}` sync")
