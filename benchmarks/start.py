@@ -1,6 +1,6 @@
 """How long a start takes: the median of ten of `import workbench` and `skygraph --help` beside a bare Python.
 
-    python benchmarks/start.py
+python benchmarks/start.py
 """
 
 from __future__ import annotations

@@ -253,9 +253,7 @@ def render_html(blocks: Iterable[Block]) -> str:
             cls = ['class="n"' if n else "" for n in numeric]
             head = "".join(f"<th {c}>{html.escape(str(n))}</th>" for n, c in zip(block.columns, cls, strict=True))
             body = "".join(
-                "<tr>"
-                + "".join(_html_cell(str(n), v, c) for n, v, c in zip(block.columns, row, cls, strict=True))
-                + "</tr>"
+                "<tr>" + "".join(_html_cell(str(n), v, c) for n, v, c in zip(block.columns, row, cls, strict=True)) + "</tr>"
                 for row in block.rows
             )
             parts.append(f'<div class="grid"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')

@@ -287,8 +287,15 @@ def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
 @command(
     "objects",
     arg("type", help="an object type", metavar="TYPE", completes="type"),
-    flag("--where", help="conditions: country=Brazil 'total>10' 'name~love'", nargs="+", action="extend", default=[],
-         metavar="EXPR", completes="property"),
+    flag(
+        "--where",
+        help="conditions: country=Brazil 'total>10' 'name~love'",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="EXPR",
+        completes="property",
+    ),
     flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="property"),
     flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
     flag("--after", help="go on after the object with this key", default=None, metavar="KEY"),

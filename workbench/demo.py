@@ -123,7 +123,8 @@ class DemoReport(Answer):
             place = (change.type, change.kind)
             shown[place] = shown.get(place, 0) + 1
             if shown[place] <= _EACH:
-                told = ", ".join(f"{p.name} {p.old or '(none)'} → {p.new or '(none)'}" for p in change.properties) if change.kind == "changed" else ""
+                values = [f"{p.name} {p.old or '(none)'} → {p.new or '(none)'}" for p in change.properties]
+                told = ", ".join(values) if change.kind == "changed" else ""
                 rows.append([change.type, change.kind, "" if change.link else change.key, change.title, told])
         a, b = self.before["snapshot"], self.after["snapshot"]
         note = f"{len(rows)} of {self.diff.total} changes; `skygraph snapshot diff {a} {b}` has all"

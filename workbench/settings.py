@@ -64,9 +64,7 @@ class Settings:
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(
-        cls, workspace: str | Path | None = None, *, environ: Mapping[str, str] | None = None, **arguments: Any
-    ) -> Settings:
+    def load(cls, workspace: str | Path | None = None, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
         """Read the settings of a workspace. Touches no server and writes nothing.
 
         Raises:
@@ -83,9 +81,7 @@ class Settings:
         else:
             values["workspace"] = find_workspace(Path.cwd())
         if not values["workspace"].is_dir():
-            raise UsageError(
-                f"there is no folder {values['workspace']}", hint="make a workspace there with `skygraph init DIR`"
-            )
+            raise UsageError(f"there is no folder {values['workspace']}", hint="make a workspace there with `skygraph init DIR`")
         file = _read_file(values["workspace"] / "skygraph.toml")
         known = {f.name for f in fields(cls)} - {"origins"}
         if unknown := [name for name in arguments if name not in known]:
@@ -133,9 +129,7 @@ class Settings:
                 continue
             value = getattr(self, f.name)
             text = mask_url(value) if f.metadata["secret"] and value else str(value)
-            yield SettingValue(
-                f.name, f.metadata["env"], text, self.origin(f.name), f.metadata["help"], f.metadata["unit"]
-            )
+            yield SettingValue(f.name, f.metadata["env"], text, self.origin(f.name), f.metadata["help"], f.metadata["unit"])
 
     @property
     def state_dir(self) -> Path:
@@ -184,8 +178,7 @@ def _check_url(url: str) -> None:
         # the value may hold a password: it is never repeated
         raise UsageError(
             "SKYGRAPH_CLICKHOUSE_URL is not an address of a ClickHouse server",
-            hint="write it as http://user:password@host:8123 (https for TLS), special characters of the password "
-            "percent-encoded",
+            hint="write it as http://user:password@host:8123 (https for TLS), special characters of the password percent-encoded",
         )
 
 
@@ -205,7 +198,5 @@ def _read_file(path: Path) -> dict[str, Any]:
         if name not in known:
             raise UnknownName(f"setting in {path}", name, known)
         if known[name].metadata["secret"]:
-            raise UsageError(
-                f"{path}: {name} may hold a password", hint=f"set {known[name].metadata['env']} in the environment"
-            )
+            raise UsageError(f"{path}: {name} may hold a password", hint=f"set {known[name].metadata['env']} in the environment")
     return read

@@ -188,9 +188,7 @@ class Transforms:
 
     # --- runs
 
-    def run(
-        self, args: Sequence[str], *, listen: Callable[[Mapping[str, Any]], None] | None = None, show: bool = False
-    ) -> BuildReport:
+    def run(self, args: Sequence[str], *, listen: Callable[[Mapping[str, Any]], None] | None = None, show: bool = False) -> BuildReport:
         """Run a dbt command in this process: `["build"]`, `["run", "--select", "staging.stg_invoices"]`, `["ls"]` ...
 
         `listen` hears each node start and end: `{name, kind, status, seconds, message}`. With `show` dbt prints to stdout as
@@ -272,9 +270,7 @@ class Transforms:
         """Model to quoted table, for the models whose table is in the lake."""
         here = self.lake.query("select database, name from system.tables where database not in ('system', 'raw', 'skygraph', 'eidolon')")
         tables = {f"{d}.{n}" for d, n in zip(*(here.column(i).to_pylist() for i in (0, 1)), strict=True)}
-        return {
-            m.name: ".".join(quote(part) for part in m.table.split(".", 1)) for m in self.models().values() if m.table in tables
-        }
+        return {m.name: ".".join(quote(part) for part in m.table.split(".", 1)) for m in self.models().values() if m.table in tables}
 
 
 def _hear(event: Any, listen: Callable[[Mapping[str, Any]], None] | None, finished: dict[str, NodeResult]) -> None:

@@ -145,9 +145,7 @@ def test_answers_show_as_text_and_as_html(
 
 
 @pytest.mark.parametrize(("text", "told"), MISTAKES, ids=[text for text, _ in MISTAKES])
-def test_a_mistake_is_told_in_one_line(
-    line: Callable[[str], list[str]], text: str, told: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_told_in_one_line(line: Callable[[str], list[str]], text: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(line(text)) == 2
     out, err = capfd.readouterr()
     assert told in err

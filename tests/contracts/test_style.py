@@ -1,4 +1,4 @@
-"""Style and types, as `ruff check .` and `mypy` say."""
+"""Style and types, as ruff and mypy say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.parametrize("words", [["ruff", "check", "."], ["mypy"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join)
 def test_the_tree_is_clean_of_findings(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *words], cwd=REPOSITORY, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

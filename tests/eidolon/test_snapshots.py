@@ -69,7 +69,9 @@ def test_a_diff_names_what_was_added_removed_and_changed(changed: Shop) -> None:
 
 def test_a_diff_shows_as_a_grid_and_then_counts(changed: Shop) -> None:
     shown = render_text(changed.twin.diff(1, 2).blocks(), width=120)
-    assert shown == """\
+    assert (
+        shown
+        == """\
 #1 before → #2 after
 type           change   key          title      property  old   new
 Item           added    3            Cap
@@ -81,6 +83,7 @@ type           added  removed  changed
 Item               1        1        1
 tagged (link)      1        1        0
 unchanged: Tag"""
+    )
     assert "nothing changed: Item, Tag, tagged (link)" in str(changed.twin.diff(2, 2))
 
 

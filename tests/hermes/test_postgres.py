@@ -64,6 +64,7 @@ def test_refused_connection_and_sign_in_are_said_without_the_password(lake: Lake
         postgres_server.dsn("no%20such%20database", password=secret): "refused the sign-in",
         postgres_server.dsn("nowhere"): 'database "nowhere" does not exist',
         "postgres://[broken": "the dsn of a postgres source is not an address",
+        postgres_server.dsn(password=secret) + "?sslmode=require": "has sslmode, which is not read",
     }.items():
         run = sync(lake, workspace, {"dsn": dsn})
         assert run.status == "failed"

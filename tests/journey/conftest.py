@@ -27,16 +27,13 @@ class Shop:
 
     def run(self, *words: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `skygraph WORDS` in the workspace."""
-        return subprocess.run(
-            [sys.executable, "-m", "workbench.cli", *words], cwd=self.folder, env=self.environ, text=True, capture_output=True, timeout=timeout_s
-        )
+        command = [sys.executable, "-m", "workbench.cli", *words]
+        return subprocess.run(command, cwd=self.folder, env=self.environ, text=True, capture_output=True, timeout=timeout_s)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `skygraph WORDS` and go on."""
         command = [sys.executable, "-m", "workbench.cli", *words]
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        return subprocess.Popen(command, cwd=self.folder, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def json(self, *words: str, timeout_s: float = 300) -> Any:
         """The JSON answer of a command that succeeds."""

@@ -112,7 +112,9 @@ def test_running_it_again_changes_nothing(told: Told) -> None:
 def test_no_read_of_a_raw_table_forgot_final(told: Told) -> None:
     """What reached the server: each read of `raw` has FINAL, by the keyword or the setting, or says that it is of history."""
     shop, _ = told
-    for words in (["sync", "status"], ["objects", "Customer"], ["inspect", "tracks"], ["sql", "select count() from raw.tracks"], ["snapshot", "take"]):
+    for line in ("sync status", "objects Customer", "inspect tracks", "inspect tracks --key 2003", "snapshot take"):
+        assert shop.run(*line.split()).returncode == 0
+    for words in (["sql", "select count() from raw.tracks"], ["sql", "--raw", "select count() from raw.tracks"]):
         assert shop.run(*words).returncode == 0
     bench = shop.bench()
     bench.lake.command("system flush logs")

@@ -18,7 +18,7 @@ from tests.journey.conftest import Shop
 from workbench.services import Lab
 from workbench.settings import Settings
 
-NOTEBOOKS = sorted(p.relative_to(REPOSITORY) for p in REPOSITORY.glob("**/notebooks/**/*.ipynb") if ".venv" not in p.parts and "starter" not in p.parts)
+NOTEBOOKS = sorted(p.relative_to(REPOSITORY) for p in REPOSITORY.glob("**/notebooks/**/*.ipynb") if ".venv" not in p.parts)
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
 
@@ -58,7 +58,9 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
     monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
     lab = Lab(Settings.load(shop.folder, environ={}, lab_port=free_port()), notebook="notebooks/explore/quickstart.ipynb")
     lab.start()
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    flags = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    )
     try:
         while not lab.ready():
             pass

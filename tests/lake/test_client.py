@@ -161,6 +161,17 @@ def test_prewhere_is_refused(versions: Lake, sql: str) -> None:
         versions.query(sql)
 
 
+def test_a_statement_that_sets_final_by_itself_is_refused(versions: Lake) -> None:
+    for sql in (
+        "select 1 settings final = 0",
+        "select 1 SETTINGS max_threads = 1, Final=0",
+        "select count() from (select 1 settings final=0)",
+    ):
+        with pytest.raises(UsageError, match="sets `final` by itself.*--raw"):
+            versions.query(sql)
+    assert versions.query("select 1 as final where final = 1 settings max_threads = 1").num_rows == 1
+
+
 @pytest.mark.parametrize(
     "sql",
     [

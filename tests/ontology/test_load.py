@@ -32,63 +32,149 @@ def edit(path: Path, old: str, new: str) -> None:
 # file, what is replaced, by what, and what the one problem says
 CASES = [
     pytest.param(PERSON, "type: Person", "type: [Person", "objects/person.yml:2: is not YAML", id="does-not-parse"),
-    pytest.param(PERSON, "description: Some", "descripton: Some", "person.yml:2: unknown key 'descripton' of an object type; "
-                 "did you mean 'description'?", id="unknown-key"),
-    pytest.param(PERSON, "unit: USD", "units: USD", "person.yml:11: unknown key 'units' of property 'score'; did you mean 'unit'?",
-                 id="unknown-key-of-a-property"),
-    pytest.param(PERSON, "type: decimal", "type: decimals", "person.yml:11: unknown type 'decimals' of property 'score'; "
-                 "did you mean 'decimal'?", id="unknown-property-type"),
+    pytest.param(
+        PERSON,
+        "description: Some",
+        "descripton: Some",
+        "person.yml:2: unknown key 'descripton' of an object type; did you mean 'description'?",
+        id="unknown-key",
+    ),
+    pytest.param(
+        PERSON,
+        "unit: USD",
+        "units: USD",
+        "person.yml:11: unknown key 'units' of property 'score'; did you mean 'unit'?",
+        id="unknown-key-of-a-property",
+    ),
+    pytest.param(
+        PERSON,
+        "type: decimal",
+        "type: decimals",
+        "person.yml:11: unknown type 'decimals' of property 'score'; did you mean 'decimal'?",
+        id="unknown-property-type",
+    ),
     pytest.param(PERSON, "{type: boolean}", "boolean", "person.yml:13: property 'vip' must be a mapping", id="property-not-a-mapping"),
-    pytest.param(PERSON, "model: dim_people", "model: dim_peple", "person.yml:3: there is no dbt model 'dim_peple'; "
-                 "did you mean 'dim_people'?", id="unknown-model"),
-    pytest.param(PERSON, "key: person_id", "key: persn_id", "person.yml:4: key 'persn_id' is not one of the properties; "
-                 "did you mean 'person_id'?", id="key-not-a-property"),
-    pytest.param(PERSON, "title: name", "title: nam", "person.yml:5: title 'nam' is not one of the properties; did you mean 'name'?",
-                 id="title-not-a-property"),
+    pytest.param(
+        PERSON,
+        "model: dim_people",
+        "model: dim_peple",
+        "person.yml:3: there is no dbt model 'dim_peple'; did you mean 'dim_people'?",
+        id="unknown-model",
+    ),
+    pytest.param(
+        PERSON,
+        "key: person_id",
+        "key: persn_id",
+        "person.yml:4: key 'persn_id' is not one of the properties; did you mean 'person_id'?",
+        id="key-not-a-property",
+    ),
+    pytest.param(
+        PERSON,
+        "title: name",
+        "title: nam",
+        "person.yml:5: title 'nam' is not one of the properties; did you mean 'name'?",
+        id="title-not-a-property",
+    ),
     pytest.param(PERSON, "key: person_id\n", "", "person.yml:1: an object type needs the key 'key'", id="no-key"),
     pytest.param(TAG, "type: Tag", "type: Order", "tag.yml:1: 'Order' is already in ontology/objects/order.yml:1", id="doubled-type"),
-    pytest.param(REPORTS_TO, "link: reports_to", "link: ordered_by", "reports_to.yml:1: 'ordered_by' is already in "
-                 "ontology/links/ordered_by.yml:1", id="doubled-link"),
-    pytest.param(PERSON, "type: Person", "type: Per son", "person.yml:1: the type 'Per son' of an object type is not an identifier",
-                 id="type-not-an-identifier"),
-    pytest.param(PERSON, "  vip: ", "  v.i.p: ", "person.yml:13: the property name 'v.i.p' is not an identifier",
-                 id="property-not-an-identifier"),
-    pytest.param(ORDERED_BY, "reverse: orders", "reverse: 2nd", "ordered_by.yml:7: the reverse '2nd' of a link type is not an identifier",
-                 id="reverse-not-an-identifier"),
-    pytest.param(ORDERED_BY, "to: Person", "to: Persn", "ordered_by.yml:4: to 'Persn' is not an object type; did you mean 'Person'?",
-                 id="unknown-type"),
-    pytest.param(ORDERED_BY, "{person_id: person_id}", "{persn_id: person_id}", "ordered_by.yml:6: join: Order has no property "
-                 "'persn_id'; did you mean 'person_id'?", id="join-missing-property-from"),
-    pytest.param(ORDERED_BY, "{person_id: person_id}", "\n  person_id: persn_id", "ordered_by.yml:7: join: Person has no property "
-                 "'persn_id'; did you mean 'person_id'?", id="join-missing-property-to"),
-    pytest.param(ORDERED_BY, "{person_id: person_id}", "{shop: person_id}", "ordered_by.yml:6: join: 'shop' is string and 'person_id' "
-                 "is integer; they are never equal", id="join-of-different-types"),
-    pytest.param(ORDERED_BY, "{person_id: person_id}", "{}", "ordered_by.yml:6: 'join' of a link type must name at least one property",
-                 id="empty-join"),
-    pytest.param(ORDERED_BY, "many_to_one", "many_to_on", "ordered_by.yml:5: unknown cardinality 'many_to_on' of a link type; "
-                 "did you mean 'many_to_one'?", id="unknown-cardinality"),
+    pytest.param(
+        REPORTS_TO,
+        "link: reports_to",
+        "link: ordered_by",
+        "reports_to.yml:1: 'ordered_by' is already in ontology/links/ordered_by.yml:1",
+        id="doubled-link",
+    ),
+    pytest.param(
+        PERSON,
+        "type: Person",
+        "type: Per son",
+        "person.yml:1: the type 'Per son' of an object type is not an identifier",
+        id="type-not-an-identifier",
+    ),
+    pytest.param(
+        PERSON, "  vip: ", "  v.i.p: ", "person.yml:13: the property name 'v.i.p' is not an identifier", id="property-not-an-identifier"
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "reverse: orders",
+        "reverse: 2nd",
+        "ordered_by.yml:7: the reverse '2nd' of a link type is not an identifier",
+        id="reverse-not-an-identifier",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "to: Person",
+        "to: Persn",
+        "ordered_by.yml:4: to 'Persn' is not an object type; did you mean 'Person'?",
+        id="unknown-type",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "{person_id: person_id}",
+        "{persn_id: person_id}",
+        "ordered_by.yml:6: join: Order has no property 'persn_id'; did you mean 'person_id'?",
+        id="join-missing-property-from",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "{person_id: person_id}",
+        "\n  person_id: persn_id",
+        "ordered_by.yml:7: join: Person has no property 'persn_id'; did you mean 'person_id'?",
+        id="join-missing-property-to",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "{person_id: person_id}",
+        "{shop: person_id}",
+        "ordered_by.yml:6: join: 'shop' is string and 'person_id' is integer; they are never equal",
+        id="join-of-different-types",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "{person_id: person_id}",
+        "{}",
+        "ordered_by.yml:6: 'join' of a link type must name at least one property",
+        id="empty-join",
+    ),
+    pytest.param(
+        ORDERED_BY,
+        "many_to_one",
+        "many_to_on",
+        "ordered_by.yml:5: unknown cardinality 'many_to_on' of a link type; did you mean 'many_to_one'?",
+        id="unknown-cardinality",
+    ),
     pytest.param(ORDERED_BY, "many_to_one", "many_to_many", "ordered_by.yml:5: a many_to_many link needs a via", id="many-without-via"),
-    pytest.param(TAGGED, "many_to_many", "one_to_many", "tagged.yml:4: a link with a via is many_to_many, not one_to_many",
-                 id="via-without-many"),
+    pytest.param(
+        TAGGED, "many_to_many", "one_to_many", "tagged.yml:4: a link with a via is many_to_many, not one_to_many", id="via-without-many"
+    ),
     pytest.param(TAGGED, "  model: bridge_order_tag\n", "", "tagged.yml:5: a via needs the key 'model'", id="via-without-model"),
     pytest.param(TAGGED, "  to: {tag: tag_name}\n", "", "tagged.yml:5: a via needs the key 'to'", id="via-without-columns"),
-    pytest.param(TAGGED, "{shop:", "{shopp:", "tagged.yml:7: via from: Order has no property 'shopp'; did you mean 'shop'?",
-                 id="via-missing-property"),
+    pytest.param(
+        TAGGED,
+        "{shop:",
+        "{shopp:",
+        "tagged.yml:7: via from: Order has no property 'shopp'; did you mean 'shop'?",
+        id="via-missing-property",
+    ),
     pytest.param(TAGGED, "bridge_order_tag", "bridge_tag", "tagged.yml:6: there is no dbt model 'bridge_tag'", id="via-unknown-model"),
-    pytest.param(TAGGED, "reverse: orders", "reverse: orders\njoin: {order_id: tag}", "tagged.yml:10: a link has a join or a via, not both",
-                 id="join-and-via"),
+    pytest.param(
+        TAGGED,
+        "reverse: orders",
+        "reverse: orders\njoin: {order_id: tag}",
+        "tagged.yml:10: a link has a join or a via, not both",
+        id="join-and-via",
+    ),
     pytest.param(REPORTS_TO, "reverse: reports", "reverse: orders", "Person has two links named 'orders'", id="one-name-for-two-links"),
-    pytest.param(REPORTS_TO, "reverse: reports", "reverse: reports_to", "Person has two links named 'reports_to' both ways",
-                 id="one-name-both-ways"),
+    pytest.param(
+        REPORTS_TO, "reverse: reports", "reverse: reports_to", "Person has two links named 'reports_to' both ways", id="one-name-both-ways"
+    ),
     pytest.param(REPORTS_TO, "reverse: reports\n", "", "reports_to.yml:1: a link type needs the key 'reverse'", id="no-reverse"),
     pytest.param(REPORTS_TO, "link: reports_to", "- link: reports_to", "links/reports_to.yml:2: is not YAML", id="half-a-list"),
 ]
 
 
 @pytest.mark.parametrize(("file", "old", "new", "expected"), CASES)
-def test_one_mistake_is_said_once_with_file_and_line(
-    folder: Path, models: list[str], file: str, old: str, new: str, expected: str
-) -> None:
+def test_one_mistake_is_said_once_with_file_and_line(folder: Path, models: list[str], file: str, old: str, new: str, expected: str) -> None:
     edit(folder / file, old, new)
     found = problems(folder, models)
     assert len(found) == 1, found
@@ -108,7 +194,7 @@ def test_any_bad_edit_is_problems_with_files_and_never_another_error(
     path = folder / file
     text = path.read_text("utf-8")
     start = int(at * len(text))
-    path.write_text(text[:start] + piece + text[start + cut:], encoding="utf-8")
+    path.write_text(text[:start] + piece + text[start + cut :], encoding="utf-8")
     found = None
     try:
         load_ontology(folder, models=models)
@@ -130,8 +216,12 @@ def test_every_mistake_is_said_at_once(folder: Path, models: list[str]) -> None:
     (folder / "links/list.yml").write_text("- a\n")
     found = problems(folder, models)
     assert [p.split(": ")[0] for p in found if "link type needs" not in p] == [
-        "ontology/links/list.yml:1", "ontology/links/tagged.yml:5", "ontology/objects/binary.yml:1", "ontology/objects/empty.yml",
-        "ontology/objects/order.yml:2", "ontology/objects/person.yml:4",
+        "ontology/links/list.yml:1",
+        "ontology/links/tagged.yml:5",
+        "ontology/objects/binary.yml:1",
+        "ontology/objects/empty.yml",
+        "ontology/objects/order.yml:2",
+        "ontology/objects/person.yml:4",
     ]
 
 

@@ -60,18 +60,32 @@ def write(ontology: Ontology, folder: Path) -> None:
     data = ontology.to_dict()
     for i, raw in enumerate(data["object_types"].values()):
         (folder / "objects" / f"{i}.yml").write_text(
-            written({
-                "type": raw["name"], **{k: raw[k] for k in ("description", "model", "key", "title")},
-                "properties": {n: {k: v for k, v in p.items() if v} for n, p in raw["properties"].items()},
-            }), encoding="utf-8")
+            written(
+                {
+                    "type": raw["name"],
+                    **{k: raw[k] for k in ("description", "model", "key", "title")},
+                    "properties": {n: {k: v for k, v in p.items() if v} for n, p in raw["properties"].items()},
+                }
+            ),
+            encoding="utf-8",
+        )
     for i, raw in enumerate(data["link_types"].values()):
         via = raw["via"]
         (folder / "links" / f"{i}.yml").write_text(
-            written({
-                "link": raw["name"], "description": raw["description"], "from": raw["from_type"], "to": raw["to_type"],
-                "cardinality": raw["cardinality"], "join": raw["join"], "reverse": raw["reverse"],
-                "via": via and {"model": via["model"], "from": via["from_columns"], "to": via["to_columns"]},
-            }), encoding="utf-8")
+            written(
+                {
+                    "link": raw["name"],
+                    "description": raw["description"],
+                    "from": raw["from_type"],
+                    "to": raw["to_type"],
+                    "cardinality": raw["cardinality"],
+                    "join": raw["join"],
+                    "reverse": raw["reverse"],
+                    "via": via and {"model": via["model"], "from": via["from_columns"], "to": via["to_columns"]},
+                }
+            ),
+            encoding="utf-8",
+        )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,37 +131,96 @@ def test_diff_names_what_was_added_changed_and_removed(ontology: Ontology) -> No
     assert not diff(ontology, ontology)
 
 
-@pytest.mark.parametrize("damage", [
-    None, [], "x", {}, {"object_types": {}}, {"object_types": [], "link_types": {}},
-    {"object_types": {"A": {}}, "link_types": {}},
-    {"object_types": {}, "link_types": {"x": {
-        "name": "x", "description": "", "from_type": "A", "to_type": "A", "cardinality": "one_to_one",
-        "join": {"a": "a"}, "via": None, "reverse": "y"}}},
-], ids=str)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"object_types": {}},
+        {"object_types": [], "link_types": {}},
+        {"object_types": {"A": {}}, "link_types": {}},
+        {
+            "object_types": {},
+            "link_types": {
+                "x": {
+                    "name": "x",
+                    "description": "",
+                    "from_type": "A",
+                    "to_type": "A",
+                    "cardinality": "one_to_one",
+                    "join": {"a": "a"},
+                    "via": None,
+                    "reverse": "y",
+                }
+            },
+        },
+    ],
+    ids=str,
+)
 def test_damaged_json_is_a_value_error(damage: Any) -> None:
     with pytest.raises(ValueError, match="not a kept"):
         Ontology.from_dict(damage)
 
 
-@pytest.mark.parametrize(("type", "value", "expected"), [
-    ("integer", " -12 ", -12), ("integer", 3.0, 3), ("integer", Decimal("4"), 4), ("decimal", "1.90", Decimal("1.90")),
-    ("decimal", 0.1, Decimal("0.1")), ("decimal", "1e3", Decimal("1000")), ("number", "1e3", 1000.0), ("string", 5, "5"),
-    ("boolean", "No", False), ("boolean", True, True), ("date", "2026-01-31", dt.date(2026, 1, 31)),
-    ("timestamp", "2026-01-31", dt.datetime(2026, 1, 31, tzinfo=dt.timezone.utc)),
-    ("timestamp", "2026-01-31T12:00:00+02:00", dt.datetime(2026, 1, 31, 10, tzinfo=dt.timezone.utc)),
-])
+@pytest.mark.parametrize(
+    ("type", "value", "expected"),
+    [
+        ("integer", " -12 ", -12),
+        ("integer", 3.0, 3),
+        ("integer", Decimal("4"), 4),
+        ("decimal", "1.90", Decimal("1.90")),
+        ("decimal", 0.1, Decimal("0.1")),
+        ("decimal", "1e3", Decimal("1000")),
+        ("number", "1e3", 1000.0),
+        ("string", 5, "5"),
+        ("boolean", "No", False),
+        ("boolean", True, True),
+        ("date", "2026-01-31", dt.date(2026, 1, 31)),
+        ("timestamp", "2026-01-31", dt.datetime(2026, 1, 31, tzinfo=dt.timezone.utc)),
+        ("timestamp", "2026-01-31T12:00:00+02:00", dt.datetime(2026, 1, 31, 10, tzinfo=dt.timezone.utc)),
+    ],
+)
 def test_values_are_read_by_the_property_type(type: str, value: Any, expected: Any) -> None:
     assert PROPERTY_TYPES[type].parse(value) == expected
 
 
-@pytest.mark.parametrize(("type", "value"), [
-    ("integer", "1.5"), ("integer", "1_000"), ("integer", ""), ("integer", True), ("integer", 2**63), ("integer", None),
-    ("integer", float("nan")), ("integer", float("inf")), ("integer", "٣"), ("decimal", "nan"), ("decimal", "1_0"),
-    ("decimal", "1e40"), ("decimal", "1e-40"), ("decimal", "ten"), ("decimal", True), ("number", "nan"), ("number", "x"),
-    ("number", []), ("string", b"x"), ("string", "\ud800"), ("string", ["a"]), ("boolean", "maybe"), ("boolean", 2),
-    ("date", "31.01.2026"), ("date", "0001-01-01"), ("date", dt.datetime(2026, 1, 1)), ("timestamp", "soon"),
-    ("timestamp", "2300-01-01"), ("timestamp", "1900-01-01T00:00:00+14:00"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [
+        ("integer", "1.5"),
+        ("integer", "1_000"),
+        ("integer", ""),
+        ("integer", True),
+        ("integer", 2**63),
+        ("integer", None),
+        ("integer", float("nan")),
+        ("integer", float("inf")),
+        ("integer", "٣"),
+        ("decimal", "nan"),
+        ("decimal", "1_0"),
+        ("decimal", "1e40"),
+        ("decimal", "1e-40"),
+        ("decimal", "ten"),
+        ("decimal", True),
+        ("number", "nan"),
+        ("number", "x"),
+        ("number", []),
+        ("string", b"x"),
+        ("string", "\ud800"),
+        ("string", ["a"]),
+        ("boolean", "maybe"),
+        ("boolean", 2),
+        ("date", "31.01.2026"),
+        ("date", "0001-01-01"),
+        ("date", dt.datetime(2026, 1, 1)),
+        ("timestamp", "soon"),
+        ("timestamp", "2300-01-01"),
+        ("timestamp", "1900-01-01T00:00:00+14:00"),
+    ],
+    ids=str,
+)
 def test_a_bad_value_says_type_property_and_value(type: str, value: Any) -> None:
     object_type = ObjectType("Thing", "", "things", "p", "p", {"p": Property("p", type)})
     with pytest.raises(UsageError, match=rf"Thing\.p \({type}\): ") as caught:
@@ -164,14 +237,33 @@ def test_unknown_names_are_said_with_the_nearest(ontology: Ontology) -> None:
         ontology.link_end("Tag", "order")
 
 
-@pytest.mark.parametrize(("type", "column", "holds"), [
-    ("integer", "UInt8", True), ("integer", "Nullable(Int64)", True), ("integer", "String", False), ("integer", "Float64", False),
-    ("decimal", "Decimal(18, 2)", True), ("decimal", "Int32", True), ("decimal", "Float64", False), ("number", "Float32", True),
-    ("number", "Decimal(10, 2)", True), ("string", "LowCardinality(Nullable(String))", True), ("string", "Int64", True),
-    ("string", "UUID", True), ("string", "Enum8('a' = 1)", True), ("string", "Array(String)", False),
-    ("string", "FixedString(3)", True), ("boolean", "Bool", True), ("boolean", "UInt8", True), ("boolean", "Int64", False),
-    ("date", "Date32", True), ("date", "DateTime", False), ("timestamp", "DateTime64(3, 'UTC')", True),
-    ("timestamp", "Date", True), ("timestamp", "String", False),
-])
+@pytest.mark.parametrize(
+    ("type", "column", "holds"),
+    [
+        ("integer", "UInt8", True),
+        ("integer", "Nullable(Int64)", True),
+        ("integer", "String", False),
+        ("integer", "Float64", False),
+        ("decimal", "Decimal(18, 2)", True),
+        ("decimal", "Int32", True),
+        ("decimal", "Float64", False),
+        ("number", "Float32", True),
+        ("number", "Decimal(10, 2)", True),
+        ("string", "LowCardinality(Nullable(String))", True),
+        ("string", "Int64", True),
+        ("string", "UUID", True),
+        ("string", "Enum8('a' = 1)", True),
+        ("string", "Array(String)", False),
+        ("string", "FixedString(3)", True),
+        ("boolean", "Bool", True),
+        ("boolean", "UInt8", True),
+        ("boolean", "Int64", False),
+        ("date", "Date32", True),
+        ("date", "DateTime", False),
+        ("timestamp", "DateTime64(3, 'UTC')", True),
+        ("timestamp", "Date", True),
+        ("timestamp", "String", False),
+    ],
+)
 def test_a_property_type_holds_a_column_type_or_not(type: str, column: str, holds: bool) -> None:
     assert PROPERTY_TYPES[type].holds(column) is holds

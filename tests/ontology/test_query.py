@@ -24,48 +24,69 @@ from workbench.ontology.query import (
 RELATIONS = {m: f"`small`.`{m}`" for m in ("dim_people", "fct_orders", "dim_tags", "bridge_order_tag")}
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("city=Brazil", Condition("city", "=", "Brazil")),
-    (" city = New York ", Condition("city", "=", "New York")),
-    ("city==x", Condition("city", "=", "x")),
-    ("city<>x", Condition("city", "!=", "x")),
-    ("city!=x=y", Condition("city", "!=", "x=y")),
-    ("city=<3", Condition("city", "=", "<3")),
-    ('city="  x "', Condition("city", "=", "  x ")),
-    ('city=""', Condition("city", "=", "")),
-    ('city="', Condition("city", "=", '"')),
-    ("city=in a, b", Condition("city", "=", "in a, b")),
-    ("city~a\nb", Condition("city", "contains", "a\nb")),
-    ("city^=The", Condition("city", "starts with", "The")),
-    ("city in Brazil,Canada", Condition("city", "in", ("Brazil", "Canada"))),
-    ('city IN ("a, b", c)', Condition("city", "in", ("a, b", "c"))),
-    ("city not  in a", Condition("city", "not in", ("a",))),
-    ('city in "say ""hi""",x', Condition("city", "in", ('say "hi"', "x"))),
-    ("person_id in 1, 2", Condition("person_id", "in", (1, 2))),
-    ("city is null", Condition("city", "is null")),
-    ("city IS NOT NULL ", Condition("city", "is not null")),
-    ("score>=10", Condition("score", ">=", Decimal(10))),
-    ("score>-1.5", Condition("score", ">", Decimal("-1.5"))),
-], ids=str)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("city=Brazil", Condition("city", "=", "Brazil")),
+        (" city = New York ", Condition("city", "=", "New York")),
+        ("city==x", Condition("city", "=", "x")),
+        ("city<>x", Condition("city", "!=", "x")),
+        ("city!=x=y", Condition("city", "!=", "x=y")),
+        ("city=<3", Condition("city", "=", "<3")),
+        ('city="  x "', Condition("city", "=", "  x ")),
+        ('city=""', Condition("city", "=", "")),
+        ('city="', Condition("city", "=", '"')),
+        ("city=in a, b", Condition("city", "=", "in a, b")),
+        ("city~a\nb", Condition("city", "contains", "a\nb")),
+        ("city^=The", Condition("city", "starts with", "The")),
+        ("city in Brazil,Canada", Condition("city", "in", ("Brazil", "Canada"))),
+        ('city IN ("a, b", c)', Condition("city", "in", ("a, b", "c"))),
+        ("city not  in a", Condition("city", "not in", ("a",))),
+        ('city in "say ""hi""",x', Condition("city", "in", ('say "hi"', "x"))),
+        ("person_id in 1, 2", Condition("person_id", "in", (1, 2))),
+        ("city is null", Condition("city", "is null")),
+        ("city IS NOT NULL ", Condition("city", "is not null")),
+        ("score>=10", Condition("score", ">=", Decimal(10))),
+        ("score>-1.5", Condition("score", ">", Decimal("-1.5"))),
+    ],
+    ids=str,
+)
 def test_conditions_are_read_as_written(ontology: Ontology, text: str, expected: Condition) -> None:
     assert parse_condition(text, ontology.object_type("Person")) == expected
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("", "is not a condition"), ("city", "is not a condition"), ("=x", "is not a condition"), ("city like x", "is not a condition"),
-    ("score=ten", r"Person.score \(decimal\): 'ten' is not a decimal number"), ("score~1", "for text"),
-    ('city in "a', "is not a list"), ("score=", "is not a decimal"), ("person_id in 1,x", "not a whole number"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a condition"),
+        ("city", "is not a condition"),
+        ("=x", "is not a condition"),
+        ("city like x", "is not a condition"),
+        ("score=ten", r"Person.score \(decimal\): 'ten' is not a decimal number"),
+        ("score~1", "for text"),
+        ('city in "a', "is not a list"),
+        ("score=", "is not a decimal"),
+        ("person_id in 1,x", "not a whole number"),
+    ],
+)
 def test_what_is_not_a_condition_is_said(ontology: Ontology, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_condition(text, ontology.object_type("Person"))
 
 
-@pytest.mark.parametrize(("keywords", "message"), [
-    ({"cty": 1}, "did you mean city"), ({"cty__gt": 1}, "did you mean city"), ({"city__like": 1}, "the endings are"),
-    ({"city": ["a"]}, "city__in"), ({"city__in": "abc"}, "needs a list"), ({"city__in": [["a"]]}, "is not text"),
-    ({"score__gt": None}, "not a decimal"), ({"weight__contains": "1"}, "for text"),
-])
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"cty": 1}, "did you mean city"),
+        ({"cty__gt": 1}, "did you mean city"),
+        ({"city__like": 1}, "the endings are"),
+        ({"city": ["a"]}, "city__in"),
+        ({"city__in": "abc"}, "needs a list"),
+        ({"city__in": [["a"]]}, "is not text"),
+        ({"score__gt": None}, "not a decimal"),
+        ({"weight__contains": "1"}, "for text"),
+    ],
+)
 def test_wrong_keywords_are_said(ontology: Ontology, keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         conditions_from_keywords(ontology.object_type("Person"), **keywords)
@@ -82,18 +103,16 @@ def test_sorts_are_read_as_written(ontology: Ontology) -> None:
 def test_a_simple_query_reads_simply(ontology: Ontology) -> None:
     query = ObjectQuery("Tag", (Condition("tag", "=", "gift"),), limit=5)
     statement = compile_query(query, ontology, RELATIONS)
-    assert statement.sql == (
-        "select `tag`\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}\norder by `tag`\nlimit {p1:UInt64}"
-    )
+    assert statement.sql == ("select `tag`\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}\norder by `tag`\nlimit {p1:UInt64}")
     assert statement.parameters == {"p0": "gift", "p1": 5}
-    assert compile_count(query.whole, ontology, RELATIONS).sql == (
-        "select count()\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}"
-    )
+    assert compile_count(query.whole, ontology, RELATIONS).sql == ("select count()\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}")
 
 
 def test_a_chain_of_hops_is_one_statement_with_full_names_inside(ontology: Ontology) -> None:
     query = ObjectQuery("Tag", source=Hop(ObjectQuery("Order", (Condition("number", ">", 1),)), "tagged"))
-    assert compile_query(query, ontology, RELATIONS).sql == """\
+    assert (
+        compile_query(query, ontology, RELATIONS).sql
+        == """\
 select `tag`
 from `small`.`dim_tags`
 where `tag` in (
@@ -108,6 +127,7 @@ where `tag` in (
         )
     )
 order by `tag`"""
+    )
 
 
 def test_a_relation_may_be_a_select(ontology: Ontology) -> None:

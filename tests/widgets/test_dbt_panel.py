@@ -84,7 +84,10 @@ def test_a_run_shows_each_node_and_opens_failing_rows(keep: Keep, html_of: Calla
 def test_a_batch_run_prints_what_ended(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Project().panel()).go.click()
     assert capsys.readouterr().out.splitlines() == [
-        "success  stg_a  0.10 s", "success  fct_b  0.10 s", "fail  adds_up  0.10 s", "dbt build: failed",
+        "success  stg_a  0.10 s",
+        "success  fct_b  0.10 s",
+        "fail  adds_up  0.10 s",
+        "dbt build: failed",
     ]
 
 

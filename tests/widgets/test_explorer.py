@@ -40,8 +40,13 @@ class Shop:
         rest = [r for r in rows if after is None or r[key] > after]
         columns = ["customer_id", "name", "country"] if type == "Customer" else ["invoice_id", "customer_id", "total"]
         return {
-            "type": type, "key": key, "title": columns[1], "columns": columns, "rows": rest[:limit],
-            "next": rest[limit - 1][key] if len(rest) > limit else None, "count": len(rows),
+            "type": type,
+            "key": key,
+            "title": columns[1],
+            "columns": columns,
+            "rows": rest[:limit],
+            "next": rest[limit - 1][key] if len(rest) > limit else None,
+            "count": len(rows),
         }
 
     def card(self, type: str, key: Any) -> dict[str, Any]:
@@ -50,7 +55,10 @@ class Shop:
         if type == "Invoice":
             links = [{"name": "placed_by", "to": "Customer", "count": 1}]
         return {
-            "type": type, "key": key, "title": row.get("name", f"Invoice {key}"), "links": links,
+            "type": type,
+            "key": key,
+            "title": row.get("name", f"Invoice {key}"),
+            "links": links,
             "properties": [{"name": k, "value": v, "unit": None, "description": ""} for k, v in row.items()],
         }
 
@@ -96,7 +104,12 @@ def test_filter_sort_and_next_page_are_passed_on(keep: Keep) -> None:
     widget.where.value = " country=Brazil "
     widget.sort.value = "-name"
     assert shop.calls[-1] == {
-        "type": "Customer", "where": "country=Brazil", "sort": "-name", "after": None, "limit": 2, "follow": None,
+        "type": "Customer",
+        "where": "country=Brazil",
+        "sort": "-name",
+        "after": None,
+        "limit": 2,
+        "follow": None,
     }
     widget.next.click()
     assert (shop.calls[-1]["after"], shop.calls[-1]["where"], shop.calls[-1]["sort"]) == (2, "country=Brazil", "-name")

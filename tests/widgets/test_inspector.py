@@ -13,9 +13,18 @@ Keep = Callable[[Any], Any]
 
 def facts(**changes: Any) -> dict[str, Any]:
     return {
-        "table": "raw.invoices", "engine": "ReplacingMergeTree", "key": ["id"], "current_rows": 412, "physical_rows": 437,
-        "superseded_rows": 22, "deleted_keys": 3, "parts": 3, "bytes_on_disk": 48_500, "seconds_current": 0.004,
-        "seconds_raw": 0.002, **changes,
+        "table": "raw.invoices",
+        "engine": "ReplacingMergeTree",
+        "key": ["id"],
+        "current_rows": 412,
+        "physical_rows": 437,
+        "superseded_rows": 22,
+        "deleted_keys": 3,
+        "parts": 3,
+        "bytes_on_disk": 48_500,
+        "seconds_current": 0.004,
+        "seconds_raw": 0.002,
+        **changes,
     }
 
 
@@ -49,9 +58,7 @@ def test_it_builds_with_any_number_of_keys_and_versions(keep: Keep, html_of: Cal
 
 
 @pytest.mark.parametrize("superseded", [22, 25], ids=["marks left out", "marks counted in"])
-def test_the_bar_says_current_superseded_and_deletion_marks(
-    keep: Keep, html_of: Callable[[Any], str], superseded: int
-) -> None:
+def test_the_bar_says_current_superseded_and_deletion_marks(keep: Keep, html_of: Callable[[Any], str], superseded: int) -> None:
     widget = keep(Table([], [], superseded_rows=superseded).inspector())
     assert 'aria-label="412 current, 22 superseded, 3 deletion marks"' in html_of(widget)
     assert repr(widget) == "Inspector of raw.invoices: 412 current rows, 437 physical, 22 superseded, 3 deleted keys, 3 parts"

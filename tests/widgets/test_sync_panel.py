@@ -23,8 +23,15 @@ class Jobs:
     def status(self) -> list[dict[str, Any]]:
         return [
             {
-                "table": t, "source": "shop", "watermark": "2026-01-01", "lag_s": 60.0, "last_status": "ok",
-                "last_finished_at": "2026-01-01", "rows_current": 7, "error": None, **self.status_changes,
+                "table": t,
+                "source": "shop",
+                "watermark": "2026-01-01",
+                "lag_s": 60.0,
+                "last_status": "ok",
+                "last_finished_at": "2026-01-01",
+                "rows_current": 7,
+                "error": None,
+                **self.status_changes,
             }
             for t in self.tables
         ]
@@ -75,9 +82,7 @@ def test_run_selected_without_a_choice_runs_nothing(keep: Keep, html_of: Callabl
     assert "Choose one or more tables first" in html_of(widget)
 
 
-def test_a_batch_run_prints_its_progress(
-    keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_run_prints_its_progress(keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKYGRAPH_BATCH", "1")
     jobs = Jobs("a", "b")
     keep(SyncPanel(jobs.status, jobs.run)).run_all.click()

@@ -33,9 +33,7 @@ class History:
     def diff(self, a: int, b: int) -> dict[str, Any]:
         self.asked.append((a, b))
         types = sorted({c["type"] for c in self.changes})
-        counts = [
-            {"type": t, **{k: sum(c["type"] == t and c["kind"] == k for c in self.changes) for k in KINDS}} for t in types
-        ]
+        counts = [{"type": t, **{k: sum(c["type"] == t and c["kind"] == k for c in self.changes) for k in KINDS}} for t in types]
         return {"a": snapshot(a), "b": snapshot(b), "counts": counts, "changes": self.changes, "total": self.total}
 
     def twin(self) -> Any:
@@ -86,7 +84,7 @@ def test_the_two_newest_are_compared_first_and_then_the_chosen(keep: Keep) -> No
 def test_changes_show_old_and_new_and_can_be_filtered(keep: Keep, html_of: Callable[[Any], str]) -> None:
     history = History(2, [change("changed"), change("removed", "Invoice", 98), change("added", "Invoice", 99)])
     widget = keep(history.twin())
-    assert "<s>Oslo</s></span> → <span class=\"good\">Bergen</span>" in html_of(widget)
+    assert '<s>Oslo</s></span> → <span class="good">Bergen</span>' in html_of(widget)
     widget.type.index = list(widget.type.options).index("Invoice")
     assert "Bergen</span></div>" not in html_of(widget)
     widget.kind.index = 2

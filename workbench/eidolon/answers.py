@@ -64,8 +64,14 @@ class Snapshot(Answer):
     def to_dict(self) -> dict[str, Any]:
         """The snapshot as data; `skipped` only when something was."""
         found = {
-            **self.reference(), "types": list(self.types), "counts": dict(self.counts), "links": dict(self.links),
-            "object_count": self.object_count, "added": self.added, "removed": self.removed, "changed": self.changed,
+            **self.reference(),
+            "types": list(self.types),
+            "counts": dict(self.counts),
+            "links": dict(self.links),
+            "object_count": self.object_count,
+            "added": self.added,
+            "removed": self.removed,
+            "changed": self.changed,
             "rows_added": self.rows_added,
         }
         return {**found, "skipped": list(self.skipped)} if self.skipped else found
@@ -99,7 +105,19 @@ class SnapshotList(Answer):
         """A row per snapshot."""
         yield Grid(
             ["snapshot", "id", "label", "taken at", "types", "objects", "added", "removed", "changed"],
-            [[f"#{s.seq}", s.id[:8], s.label, s.taken_at.replace(microsecond=0), len(s.types), s.object_count, s.added, s.removed,
-              s.changed] for s in self.snapshots],
+            [
+                [
+                    f"#{s.seq}",
+                    s.id[:8],
+                    s.label,
+                    s.taken_at.replace(microsecond=0),
+                    len(s.types),
+                    s.object_count,
+                    s.added,
+                    s.removed,
+                    s.changed,
+                ]
+                for s in self.snapshots
+            ],
             empty="no snapshot yet; take one with skygraph snapshot take",
         )

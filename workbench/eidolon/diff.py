@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from workbench.eidolon.answers import Snapshot
 
 __all__ = [
-    "Change", "ChangeKind", "Counts", "ObjectHistory", "PropertyChange", "State", "TwinDiff", "Version", "apply",
-    "fold_versions", "property_changes",
+    "Change",
+    "ChangeKind",
+    "Counts",
+    "ObjectHistory",
+    "PropertyChange",
+    "State",
+    "TwinDiff",
+    "Version",
+    "apply",
+    "fold_versions",
+    "property_changes",
 ]
 
 ChangeKind = Literal["added", "removed", "changed"]
@@ -59,7 +68,11 @@ class Change:
     def to_dict(self) -> dict[str, Any]:
         """The change as data."""
         return {
-            "type": self.type, "kind": self.kind, "key": self.key, "title": self.title, "link": self.link,
+            "type": self.type,
+            "kind": self.kind,
+            "key": self.key,
+            "title": self.title,
+            "link": self.link,
             "properties": [p.to_dict() for p in self.properties],
         }
 
@@ -141,8 +154,12 @@ class TwinDiff(Answer):
     def to_dict(self) -> dict[str, Any]:
         """`a`, `b`, `counts` per type, `changes`, `total`, `truncated`, `not_covered`."""
         return {
-            "a": self.a.reference(), "b": self.b.reference(), "counts": [c.to_dict() for c in self.counts],
-            "changes": [c.to_dict() for c in self.changes], "total": self.total, "truncated": self.truncated,
+            "a": self.a.reference(),
+            "b": self.b.reference(),
+            "counts": [c.to_dict() for c in self.counts],
+            "changes": [c.to_dict() for c in self.changes],
+            "total": self.total,
+            "truncated": self.truncated,
             "not_covered": list(self.not_covered),
         }
 
@@ -203,7 +220,11 @@ class Version:
     def to_dict(self) -> dict[str, Any]:
         """The version as data."""
         return {
-            "seq": self.seq, "label": self.label, "taken_at": self.taken_at, "kind": self.kind, "title": self.title,
+            "seq": self.seq,
+            "label": self.label,
+            "taken_at": self.taken_at,
+            "kind": self.kind,
+            "title": self.title,
             "properties": [p.to_dict() for p in self.properties],
         }
 
@@ -239,7 +260,10 @@ class ObjectHistory(Answer):
     def to_dict(self) -> dict[str, Any]:
         """`type`, `key`, `title`, `link`, `versions`."""
         return {
-            "type": self.type, "key": self.key, "title": self.title, "link": self.link,
+            "type": self.type,
+            "key": self.key,
+            "title": self.title,
+            "link": self.link,
             "versions": [v.to_dict() for v in self.versions],
         }
 

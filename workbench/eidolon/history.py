@@ -18,8 +18,19 @@ from workbench.lake.sql import Column, Placement, create_replacing, quote, quote
 from workbench.ontology.model import ObjectType, Via
 
 __all__ = [
-    "HISTORY_TABLE", "SNAPSHOTS_TABLE", "Part", "as_of", "change_counts", "changes", "content_id", "create_tables",
-    "insert_changes", "link_state", "object_state", "relation_as_of", "text_of",
+    "HISTORY_TABLE",
+    "SNAPSHOTS_TABLE",
+    "Part",
+    "as_of",
+    "change_counts",
+    "changes",
+    "content_id",
+    "create_tables",
+    "insert_changes",
+    "link_state",
+    "object_state",
+    "relation_as_of",
+    "text_of",
 ]
 
 HISTORY_TABLE = "eidolon.object_history"
@@ -29,8 +40,13 @@ _HISTORY = quote_table(HISTORY_TABLE)
 
 # what a property is read as when a snapshot was taken before its column was there
 _DEFAULT_TYPES: Mapping[str, str] = {
-    "integer": "Int64", "decimal": "Decimal(38, 10)", "number": "Float64", "string": "String", "boolean": "Bool",
-    "date": "Date32", "timestamp": "DateTime64(6, 'UTC')",
+    "integer": "Int64",
+    "decimal": "Decimal(38, 10)",
+    "number": "Float64",
+    "string": "String",
+    "boolean": "Bool",
+    "date": "Date32",
+    "timestamp": "DateTime64(6, 'UTC')",
 }
 
 
@@ -241,9 +257,7 @@ def changes() -> str:
         "kind = 'link', if(kind = 'link', indexOf({links:Array(String)}, type), indexOf({types:Array(String)}, type)),\n"
         "    indexOf(['added', 'removed', 'changed'], change), toInt128OrZero(key), key"
     )
-    first = (
-        f"select kind, type, key from (\n{_versions(_TOUCHED, '')}\n)\norder by {order}\nlimit {{limit:UInt64}}"
-    )
+    first = f"select kind, type, key from (\n{_versions(_TOUCHED, '')}\n)\norder by {order}\nlimit {{limit:UInt64}}"
     return (
         "select kind, type, key, change, old.3 as old_title, new.3 as new_title, old.4 as old_properties,\n"
         f"    new.4 as new_properties\nfrom (\n{_versions(first, ', title, properties')}\n)\norder by {order}"

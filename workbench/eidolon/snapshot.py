@@ -127,9 +127,7 @@ class Eidolon:
         _check_columns(part, link.via.model, names, columns)
         return _Source(part, history.link_state(link.via, relation, columns), relation, {n: columns[n] for n in names})
 
-    def _describe(
-        self, model: str, owner: ObjectType | LinkType, relations: Mapping[str, str]
-    ) -> tuple[str, dict[str, str]]:
+    def _describe(self, model: str, owner: ObjectType | LinkType, relations: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         """A model's relation and its columns."""
         try:
             relation = relations[model]
@@ -278,9 +276,7 @@ class Eidolon:
 
     # --- diff and show
 
-    def diff(
-        self, a: str | int | Snapshot, b: str | int | Snapshot, types: Sequence[str] = (), *, limit: int = _LISTED
-    ) -> TwinDiff:
+    def diff(self, a: str | int | Snapshot, b: str | int | Snapshot, types: Sequence[str] = (), *, limit: int = _LISTED) -> TwinDiff:
         """What changed from one snapshot to another, either of them the older, for these types or links or for all that
         both cover. Lists the first `limit` changes: by type, added before removed before changed, by key.
 
@@ -396,9 +392,11 @@ class Eidolon:
     def _no_such(self, part: Part, key: str, mine: str, bound: Mapping[str, Any]) -> UnknownName:
         near = []
         if mine:
-            distance = "least(" + ", ".join(
-                f"editDistanceUTF8(lowerUTF8(substringUTF8({text}, 1, 100)), {{wanted:String}})" for text in ("key", "title")
-            ) + ")"
+            distance = (
+                "least("
+                + ", ".join(f"editDistanceUTF8(lowerUTF8(substringUTF8({text}, 1, 100)), {{wanted:String}})" for text in ("key", "title"))
+                + ")"
+            )
             near = self.lake.query(
                 f"select key, title from (select key, argMax(title, seq) as title {mine} group by key limit {_LOOKED_AT})\n"
                 f"order by {distance}, key limit 3",

@@ -52,8 +52,13 @@ class SyncStatus(Answer):
         """A grid, then every error in full."""
         rows = [
             [
-                t.table, t.source, t.watermark.removesuffix("000").removesuffix(".000"), duration(t.lag_s), duration(t.every_s),
-                t.last_status, t.rows_current,
+                t.table,
+                t.source,
+                t.watermark.removesuffix("000").removesuffix(".000"),
+                duration(t.lag_s),
+                duration(t.every_s),
+                t.last_status,
+                t.rows_current,
             ]  # fmt: skip
             for t in self.tables
         ]
@@ -87,9 +92,15 @@ def read_status(
         state, run = states.get(job.table), runs.get(job.table)
         found.append(
             TableStatus(
-                job.table, job.source, state.watermark.text() if state and state.watermark else "", job.every_s,
-                (now - state.synced_at).total_seconds() if state else None, run.status if run else "never",
-                run.finished_at if run else None, rows.get(job.table), run.error if run else "",
+                job.table,
+                job.source,
+                state.watermark.text() if state and state.watermark else "",
+                job.every_s,
+                (now - state.synced_at).total_seconds() if state else None,
+                run.status if run else "never",
+                run.finished_at if run else None,
+                rows.get(job.table),
+                run.error if run else "",
             )  # fmt: skip
         )
     return SyncStatus(tuple(found))

@@ -71,9 +71,7 @@ class SyncReport(Answer):
     def blocks(self) -> Iterator[Block]:
         """A grid of runs, then every error in full."""
         columns = ["table", "mode", "status", "inserted", "deleted", "watermark", "seconds"]
-        rows = [
-            [r.table, r.mode, r.status, r.inserted, r.deleted, _short(r.watermark_to), round(r.seconds, 2)] for r in self.runs
-        ]
+        rows = [[r.table, r.mode, r.status, r.inserted, r.deleted, _short(r.watermark_to), round(r.seconds, 2)] for r in self.runs]
         yield Grid(columns, rows, empty="no table to sync; add one to sync_jobs/tables.yml")
         for run in self.runs:
             if run.error:
@@ -339,9 +337,7 @@ class _TableSync:
         found = self.hermes.lake.query_history(f"select max(_version) from {quote_table(self.job.raw)}")
         return int(found.column(0)[0].as_py() or 0)
 
-    def _insert_changed(
-        self, source: SourceTable, columns: Sequence[SourceColumn], since: Watermark | None, version: int
-    ) -> int:
+    def _insert_changed(self, source: SourceTable, columns: Sequence[SourceColumn], since: Watermark | None, version: int) -> int:
         """Insert the rows that are new or differ from the current ones; those at or past `since`, or all."""
         lake, job = self.hermes.lake, self.job
         names = [c.name for c in columns]

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from workbench.errors import LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
 from workbench.lake.server import Address, EmbeddedLake
-from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_prewhere, key_names, quote, quote_table
+from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_final_setting, find_prewhere, key_names, quote, quote_table
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,15 +62,14 @@ class Lake:
 
     # --- reads
 
-    def query(
-        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None
-    ) -> pa.Table:
+    def query(self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over current rows: one per key, deleted keys left out, whatever tables and views it reads.
 
         `{name:Type}` placeholders are bound by the server from `parameters`. Times come back as aware UTC.
 
         Raises:
-            UsageError: the statement has an explicit PREWHERE, which would look at rows before versions are merged.
+            UsageError: the statement has an explicit PREWHERE, which would look at rows before versions are merged, or a `final`
+                setting of its own.
             QueryError: the lake refused it.
             LakeUnavailable: the lake did not answer; trying again may help.
         """
@@ -79,11 +78,14 @@ class Lake:
                 "PREWHERE looks at rows before their versions are merged, so the answer would not be of current rows",
                 hint="write WHERE; the engine moves it by itself where that is safe",
             )
+        if find_final_setting(sql):
+            raise UsageError(
+                "the statement sets `final` by itself, so nobody could say which rows it reads",
+                hint="leave it out for current rows, or ask for all physical rows with --raw",
+            )
         return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(settings or {})})
 
-    def query_history(
-        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None
-    ) -> pa.Table:
+    def query_history(self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
         return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
 
@@ -92,9 +94,7 @@ class Lake:
         table = self.query(sql, parameters)
         return table.column(0)[0].as_py() if table.num_rows else None
 
-    def current(
-        self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None
-    ) -> pa.Table:
+    def current(self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None) -> pa.Table:
         """The newest version of each row of a table, deleted keys left out, in key order.
 
         When nothing matches, the answer has zero rows and the full schema. `where` is SQL over the table's columns.
@@ -104,9 +104,7 @@ class Lake:
         """
         return self.query(self._select(table, where, limit), parameters)
 
-    def history(
-        self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None
-    ) -> pa.Table:
+    def history(self, table: str, *, where: str = "", parameters: Parameters | None = None, limit: int | None = None) -> pa.Table:
         """All physical rows of a table: every version of every key that the engine still has, in key order."""
         return self.query_history(self._select(table, where, limit), parameters)
 

@@ -131,9 +131,7 @@ def confine(read: Sequence[str], write: Sequence[str]) -> int:
     if version < 1:
         return 0
     rights = (1 << {1: 13, 2: 14}.get(version, 15 if version < 5 else 16)) - 1
-    ruleset: int = libc.syscall(
-        create, ctypes.create_string_buffer(struct.pack("Q", rights), 8), ctypes.c_size_t(8), ctypes.c_uint32(0)
-    )
+    ruleset: int = libc.syscall(create, ctypes.create_string_buffer(struct.pack("Q", rights), 8), ctypes.c_size_t(8), ctypes.c_uint32(0))
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
     execute, write_file, read_file, read_dir, truncate, ioctl = 1, 2, 4, 8, 1 << 14, 1 << 15
@@ -263,9 +261,7 @@ def serve(home: Path, library: str, *, http: int, tcp: int, read: Sequence[str])
 
     def announce() -> None:
         sign_in = base64.b64encode(f"lake:{password}".encode()).decode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{http}/", data=b"SELECT 1", headers={"Authorization": f"Basic {sign_in}"}
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{http}/", data=b"SELECT 1", headers={"Authorization": f"Basic {sign_in}"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while thread.is_alive():
             try:

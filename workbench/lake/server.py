@@ -77,9 +77,7 @@ class EmbeddedLake:
             sign_in = json.loads((self.home / "credentials.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        found = Address(
-            "127.0.0.1", running["http"], sign_in["user"], sign_in["password"], pid=running["pid"], tcp_port=running["tcp"]
-        )
+        found = Address("127.0.0.1", running["http"], sign_in["user"], sign_in["password"], pid=running["pid"], tcp_port=running["tcp"])
         return found if _answers(found) else None
 
     def keeper_pid(self) -> int | None:

@@ -19,6 +19,7 @@ __all__ = [
     "Placement",
     "current",
     "create_replacing",
+    "find_final_setting",
     "find_prewhere",
     "key_names",
     "quote",
@@ -137,8 +138,7 @@ def create_replacing(
     order = ", ".join(quote(k) for k in key)
     return (
         f"create table if not exists {quote_table(table)}{placement.on_cluster}\n(\n    {body}\n)\n"
-        f"engine = {placement.engine('ReplacingMergeTree', arguments)}\norder by ({order})"
-        + (f"\nsettings {settings}" if settings else "")
+        f"engine = {placement.engine('ReplacingMergeTree', arguments)}\norder by ({order})" + (f"\nsettings {settings}" if settings else "")
     )
 
 
@@ -162,6 +162,7 @@ _SKIP = re.compile(
     | (?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$                     # texts between tags
     | --[^\n]* | \#[^\n]* | /\*.*?\*/                              # comments
     | (?P<word>\bprewhere\b)
+    | (?P<setting>\bsettings\b(?:\s*\w+\s*=\s*[^,\s]+\s*,)*\s*final\s*=)
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -176,3 +177,12 @@ def find_prewhere(sql: str) -> bool:
     (True, False)
     """
     return any(match["word"] for match in _SKIP.finditer(sql))
+
+
+def find_final_setting(sql: str) -> bool:
+    """Whether a statement sets `final` by itself (outside text, names and comments).
+
+    >>> find_final_setting("select 1 from t settings max_threads = 1, final = 0"), find_final_setting("select 1 where final = 0")
+    (True, False)
+    """
+    return any(match["setting"] for match in _SKIP.finditer(sql))

@@ -35,15 +35,16 @@ class OntologyList(Answer):
         types, links = self.ontology.object_types.values(), self.ontology.link_types.values()
         yield Grid(
             ["type", "model", "key", "properties", "links", "description"],
-            [[t.name, t.model, t.key, len(t.properties), ", ".join(e.name for e in self.ontology.links_of(t.name)),
-              t.description] for t in types],
+            [
+                [t.name, t.model, t.key, len(t.properties), ", ".join(e.name for e in self.ontology.links_of(t.name)), t.description]
+                for t in types
+            ],
             empty="no object type; write one in ontology/objects/",
         )
         if links:
             yield Grid(
                 ["link", "from", "to", "cardinality", "reverse"],
-                [[link.name, link.from_type, link.to_type, link.cardinality.replace("_", " "), link.reverse]
-                 for link in links],
+                [[link.name, link.from_type, link.to_type, link.cardinality.replace("_", " "), link.reverse] for link in links],
             )
 
     def __repr__(self) -> str:
@@ -60,10 +61,13 @@ class TypeDetail(Answer):
     def to_dict(self) -> dict[str, Any]:
         """The type as `Ontology.to_dict` has it, and `links` as seen from it."""
         found: dict[str, Any] = self.ontology.to_dict()["object_types"][self.object_type.name]
-        return {**found, "links": [
-            {"name": e.name, "type": e.to_type, "many": e.many, "link": e.link.name, "reverse": e.back}
-            for e in self.ontology.links_of(self.object_type.name)
-        ]}
+        return {
+            **found,
+            "links": [
+                {"name": e.name, "type": e.to_type, "many": e.many, "link": e.link.name, "reverse": e.back}
+                for e in self.ontology.links_of(self.object_type.name)
+            ],
+        }
 
     def blocks(self) -> Iterator[Block]:
         """The type, its properties, its links."""
@@ -76,8 +80,10 @@ class TypeDetail(Answer):
         )
         yield Grid(
             ["link", "leads to", "way back", "description"],
-            [[e.name, f"{'many' if e.many else 'one'} {e.to_type}", e.back, e.link.description]
-             for e in self.ontology.links_of(shown.name)],
+            [
+                [e.name, f"{'many' if e.many else 'one'} {e.to_type}", e.back, e.link.description]
+                for e in self.ontology.links_of(shown.name)
+            ],
             empty="no links",
         )
 
@@ -104,9 +110,13 @@ class ReloadReport(Answer):
             yield Note(f"nothing changed: {size}", "good")
             return
         yield Note(f"reloaded: {size}", "good")
-        yield Grid(["change", "what", "name"], [
-            *_rows("object type", self.changes.object_types), *_rows("link type", self.changes.link_types),
-        ])
+        yield Grid(
+            ["change", "what", "name"],
+            [
+                *_rows("object type", self.changes.object_types),
+                *_rows("link type", self.changes.link_types),
+            ],
+        )
 
 
 def _rows(what: str, changes: Changes) -> Iterator[list[str]]:

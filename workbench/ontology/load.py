@@ -252,14 +252,11 @@ def _yaml_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.iterdir()
-        if path.suffix in (".yml", ".yaml") and not path.name.startswith((".", "#")) and not path.is_dir()
+        path for path in folder.iterdir() if path.suffix in (".yml", ".yaml") and not path.name.startswith((".", "#")) and not path.is_dir()
     )
 
 
-def check_columns(
-    ontology: Ontology, columns: Mapping[str, Mapping[str, str]], where: Origins | None = None
-) -> list[Problem]:
+def check_columns(ontology: Ontology, columns: Mapping[str, Mapping[str, str]], where: Origins | None = None) -> list[Problem]:
     """What the lake's tables lack of what the ontology says, by file and line.
 
     `columns` is model -> column -> ClickHouse type; models that are not in it (not built yet) are passed over. A column
@@ -274,9 +271,7 @@ def check_columns(
     return sorted(set(found))
 
 
-def _column_problems(
-    ontology: Ontology, columns: Mapping[str, Mapping[str, str]]
-) -> Iterator[tuple[tuple[str, ...], str]]:
+def _column_problems(ontology: Ontology, columns: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[tuple[str, ...], str]]:
     for type in ontology.object_types.values():
         table = columns.get(type.model)
         for property in type.properties.values() if table is not None else ():

@@ -17,7 +17,15 @@ from workbench.errors import UnknownName, UsageError
 from workbench.ontology.values import PROPERTY_TYPES, PropertyType
 
 __all__ = [
-    "CARDINALITIES", "Changes", "LinkEnd", "LinkType", "ObjectType", "Ontology", "OntologyDiff", "Property", "Via",
+    "CARDINALITIES",
+    "Changes",
+    "LinkEnd",
+    "LinkType",
+    "ObjectType",
+    "Ontology",
+    "OntologyDiff",
+    "Property",
+    "Via",
     "diff",
 ]
 

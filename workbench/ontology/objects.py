@@ -87,7 +87,8 @@ class Store:
             return missing_model(object_type, object_type.model)
         if error.code == 47:  # unknown identifier
             return QueryError(
-                f"{object_type.name}: a property has no column in the lake: {error.message}", code=error.code,
+                f"{object_type.name}: a property has no column in the lake: {error.message}",
+                code=error.code,
                 hint="run skygraph ontology check",
             )
         return None
@@ -112,10 +113,14 @@ class Store:
             distance = "abs(toFloat64(key) - {key:Float64})"
         except ValueError:
             wanted = str(key)[:100].casefold()
-            distance = "least(" + ", ".join(
-                f"editDistanceUTF8(lowerUTF8(substringUTF8(ifNull(toString({part}), ''), 1, 100)), {{key:String}})"
-                for part in ("key", "title")
-            ) + ")"
+            distance = (
+                "least("
+                + ", ".join(
+                    f"editDistanceUTF8(lowerUTF8(substringUTF8(ifNull(toString({part}), ''), 1, 100)), {{key:String}})"
+                    for part in ("key", "title")
+                )
+                + ")"
+            )
         sql = (
             "select key, title\n"
             f"from (select {key_column} as key, {title} as title from {relation} limit {_LOOKED_AT})\n"
@@ -271,8 +276,7 @@ class ObjectCard(Answer):
         yield Grid(
             ["property", "value", "unit"],
             # as text: a column of its own kind each would not fit one grid
-            [[p.name, _shown(p.name, self.values[p.name], self.object_type), p.unit]
-             for p in self.object_type.properties.values()],
+            [[p.name, _shown(p.name, self.values[p.name], self.object_type), p.unit] for p in self.object_type.properties.values()],
         )
         if self.links:
             yield Grid(["link", "leads to", "objects"], [[e.name, e.to_type, count] for e, count in self.links])

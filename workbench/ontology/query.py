@@ -20,19 +20,45 @@ from workbench.lake.sql import quote
 from workbench.ontology.model import LinkEnd, ObjectType, Ontology
 
 __all__ = [
-    "Condition", "Hop", "ObjectQuery", "Sort", "Statement", "compile_count", "compile_exists", "compile_link_counts",
-    "compile_query", "conditions_from_keywords", "missing_model", "parse_condition", "parse_sort",
+    "Condition",
+    "Hop",
+    "ObjectQuery",
+    "Sort",
+    "Statement",
+    "compile_count",
+    "compile_exists",
+    "compile_link_counts",
+    "compile_query",
+    "conditions_from_keywords",
+    "missing_model",
+    "parse_condition",
+    "parse_sort",
 ]
 
 Op = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", "starts with", "is null", "is not null"]
 
 _SYMBOLS: Mapping[str, Op] = {
-    "=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=",
-    "~": "contains", "^=": "starts with",
+    "=": "=",
+    "==": "=",
+    "!=": "!=",
+    "<>": "!=",
+    "<": "<",
+    "<=": "<=",
+    ">": ">",
+    ">=": ">=",
+    "~": "contains",
+    "^=": "starts with",
 }
 _KEYWORDS: Mapping[str, Op] = {
-    "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "in": "in", "not_in": "not in",
-    "contains": "contains", "startswith": "starts with",
+    "ne": "!=",
+    "lt": "<",
+    "lte": "<=",
+    "gt": ">",
+    "gte": ">=",
+    "in": "in",
+    "not_in": "not in",
+    "contains": "contains",
+    "startswith": "starts with",
 }
 _WITH_SYMBOL = re.compile(r"\s*(\w+)\s*(==|!=|<>|<=|>=|\^=|=|<|>|~)(.*)", re.DOTALL)
 _WITH_WORDS = re.compile(
@@ -318,9 +344,7 @@ class _Compiler:
             return column(key) + (" desc" if sort and sort.descending else "")
         return f"{column(sort.property)}{' desc' if sort.descending else ''}, {column(key)}"
 
-    def _after(
-        self, query: ObjectQuery, object_type: ObjectType, relation: str, column: Callable[[str], str]
-    ) -> tuple[str, str]:
+    def _after(self, query: ObjectQuery, object_type: ObjectType, relation: str, column: Callable[[str], str]) -> tuple[str, str]:
         """A WITH clause and the test for what comes after an object in the order, NULLs being last."""
         type, value = object_type.property(object_type.key).kind.bind(query.after)
         cursor, key, sort = self._bind(type, value), column(object_type.key), query.sort
@@ -330,10 +354,7 @@ class _Compiler:
         at, known = f"_value_{alias}", f"_known_{alias}"
         row = f"from {relation} as {alias} where {alias}.{quote(object_type.key)} = {cursor}"
         # the count tells an object without a value from an object that is gone
-        head = (
-            f"with\n    (select {alias}.{quote(sort.property)} {row} limit 1) as {at},\n"
-            f"    (select count() {row}) as {known}\n"
-        )
+        head = f"with\n    (select {alias}.{quote(sort.property)} {row} limit 1) as {at},\n    (select count() {row}) as {known}\n"
         beyond = f"{name} {'<' if sort.descending else '>'} {at}"
         return head, (
             f"{known} > 0\n    and if({at} is null, {name} is null and {key} > {cursor},"

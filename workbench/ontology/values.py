@@ -182,12 +182,24 @@ PROPERTY_TYPES: Mapping[str, PropertyType] = {
         PropertyType("decimal", "number", f"{_DECIMALS}|{_INTS}", _decimal, _decimal_type, _same),
         PropertyType("number", "number", f"{_FLOATS}|{_DECIMALS}|{_INTS}", _number, lambda _: "Float64", _same),
         # every single value can be read as text; arrays, maps and the like are not single values
-        PropertyType("string", "string", r"(?!Array|Map|Tuple|Nested|JSON|Object|Variant|Dynamic|AggregateFunction)\w+",
-                     _string, lambda _: "String", _same),
+        PropertyType(
+            "string",
+            "string",
+            r"(?!Array|Map|Tuple|Nested|JSON|Object|Variant|Dynamic|AggregateFunction)\w+",
+            _string,
+            lambda _: "String",
+            _same,
+        ),
         PropertyType("boolean", "boolean", "Bool|U?Int8", _boolean, lambda _: "Bool", int),
         PropertyType("date", "date", _DATES, _date, lambda _: "Date32", lambda v: v.isoformat()),
         # as text: the driver binds a datetime to the second only
-        PropertyType("timestamp", "timestamp", f"{_TIMES}|{_DATES}", _timestamp, lambda _: "DateTime64(6, 'UTC')",
-                     lambda v: v.strftime("%Y-%m-%d %H:%M:%S.%f")),
+        PropertyType(
+            "timestamp",
+            "timestamp",
+            f"{_TIMES}|{_DATES}",
+            _timestamp,
+            lambda _: "DateTime64(6, 'UTC')",
+            lambda v: v.strftime("%Y-%m-%d %H:%M:%S.%f"),
+        ),
     )
 }

@@ -18,7 +18,13 @@ NodeEvent = Callable[[Mapping[str, Any]], None]
 
 _VERBS = ("build", "run", "test")
 _TONES = {
-    "started": "brand", "success": "good", "pass": "good", "error": "bad", "fail": "bad", "warn": "warn", "skipped": "",
+    "started": "brand",
+    "success": "good",
+    "pass": "good",
+    "error": "bad",
+    "fail": "bad",
+    "warn": "warn",
+    "skipped": "",
 }
 _MOST_LINES = 200
 _MOST_BUTTONS = 40
@@ -49,12 +55,12 @@ class DbtPanel(View):
         self._events_lock = threading.Lock()
         self._throttle = Throttle(self._draw_run)
 
-        self.verb = W.ToggleButtons(
-            options=list(_VERBS), tooltips=["Run models and test them, in order", "Run models", "Test models"]
-        )
+        self.verb = W.ToggleButtons(options=list(_VERBS), tooltips=["Run models and test them, in order", "Run models", "Test models"])
         self.select = W.Combobox(
-            placeholder="everything; or a model, staging.stg_invoices, +fct_sales, tag:daily", ensure_option=False,
-            tooltip="What to run, as in dbt --select", layout=W.Layout(flex="1 1 240px"),
+            placeholder="everything; or a model, staging.stg_invoices, +fct_sales, tag:daily",
+            ensure_option=False,
+            tooltip="What to run, as in dbt --select",
+            layout=W.Layout(flex="1 1 240px"),
         )
         self.go = W.Button(description="Start", button_style="primary", tooltip="Start dbt with this selection")
         self._outcome = W.HTML()
@@ -76,8 +82,10 @@ class DbtPanel(View):
         self._say(", ".join(plural(count, kind) for kind, count in kinds.items()) or "no models yet")
         self.select.options = [str(n["name"]) for n in nodes if n["kind"] != "test"][:500]
         self._enable(self.go, bool(nodes))
-        self._table.value = self._lines() if nodes else empty_state(
-            "No dbt models yet. Put SQL files into dbt/models/; to see a working example:", "skygraph demo"
+        self._table.value = (
+            self._lines()
+            if nodes
+            else empty_state("No dbt models yet. Put SQL files into dbt/models/; to see a working example:", "skygraph demo")
         )
 
     def _start(self) -> None:
@@ -121,8 +129,7 @@ class DbtPanel(View):
             self._outcome.value = f"dbt {escape(verb)} {words} &nbsp; {self._counts()}"
             self._table.value = self._lines() if self._events else empty_state("Nothing matches this selection.")
             failed = [
-                name for name, event in self._events.items()
-                if event.get("kind") == "test" and event["status"] in ("fail", "error", "warn")
+                name for name, event in self._events.items() if event.get("kind") == "test" and event["status"] in ("fail", "error", "warn")
             ]
         self._set_failures(failed)
         if not self._task.live:
@@ -147,7 +154,7 @@ class DbtPanel(View):
             table = data_table(columns, rows) if rows else empty_state("No row fails this test now.")
             self._rows.value = (
                 f'<div style="margin-bottom:4px"><b>{escape(name)}</b> <span class="dim">'
-                f'{plural(len(rows), "failing row")}</span></div>{table}'
+                f"{plural(len(rows), 'failing row')}</span></div>{table}"
                 f'<details style="margin-top:6px"><summary>SQL of the test</summary><div class="sky-log">'
                 f'<pre class="sky-pre">{escape(found["sql"])}</pre></div></details>'
             )

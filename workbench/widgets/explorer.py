@@ -78,10 +78,14 @@ class Explorer(View):
         self._card: Mapping[str, Any] | None = None
         self._filling = False
 
-        self.type_list = RowList("Object types", on_pick=self._pick_type,)
+        self.type_list = RowList(
+            "Object types",
+            on_pick=self._pick_type,
+        )
         self._about = W.HTML()
         self.where = W.Text(
-            placeholder="filter, e.g. country=Brazil", continuous_update=False,
+            placeholder="filter, e.g. country=Brazil",
+            continuous_update=False,
             tooltip="Property, operator, value; press Enter. Example: country=Brazil",
             layout=W.Layout(flex="1 1 180px"),
         )
@@ -123,8 +127,7 @@ class Explorer(View):
     def _start(self, types: list[Mapping[str, Any]]) -> None:
         self._types = types
         if not types:
-            self._show(W.HTML(empty_state("No object types yet. Describe one in ontology/objects/, then",
-                                          "skygraph ontology check")))
+            self._show(W.HTML(empty_state("No object types yet. Describe one in ontology/objects/, then", "skygraph ontology check")))
             close_tree(self._panes)
             return
         self.type_list.fill(["type", "objects"], [[t["name"], t["count"]] for t in types])
@@ -136,9 +139,7 @@ class Explorer(View):
 
     def _fetch(self, place: _Place) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         follow = [asdict(hop) for hop in place.follow] or None
-        page = self._read_page(
-            place.type, where=place.where, sort=place.sort, after=place.after, limit=self._page_size, follow=follow
-        )
+        page = self._read_page(place.type, where=place.where, sort=place.sort, after=place.after, limit=self._page_size, follow=follow)
         return page, None if place.key is None else self._read_card(place.type, place.key)
 
     # moving
@@ -230,8 +231,9 @@ class Explorer(View):
         shown, count = len(page["rows"]), page["count"]
         about = next((t for t in self._types if t["name"] == place.type), None)
         self._about.value = (
-            f'<div class="dim">{escape(about["description"])}<br>model <span class="mono">{escape(about["model"])}'
-            "</span></div>" if about else ""
+            f'<div class="dim">{escape(about["description"])}<br>model <span class="mono">{escape(about["model"])}</span></div>'
+            if about
+            else ""
         )
         if shown:
             first = place.skipped + 1
@@ -257,8 +259,7 @@ class Explorer(View):
             self._facts.value = empty_state("Choose an object to see its properties and links.")
             return
         lines = "".join(
-            f'<tr title="{escape(p.get("description") or "")}"><td class="dim sky-word">{escape(p["name"])}</td>'
-            f"<td>{_value(p)}</td></tr>"
+            f'<tr title="{escape(p.get("description") or "")}"><td class="dim sky-word">{escape(p["name"])}</td><td>{_value(p)}</td></tr>'
             for p in card["properties"]
         )
         self._facts.value = (
@@ -273,7 +274,8 @@ class Explorer(View):
             count = link.get("count")
             button = W.Button(
                 description=link["name"] + ("" if count is None else f"  {count:,}") + " →",
-                tooltip=f"Follow {link['name']} to {link['to']}", disabled=count == 0,
+                tooltip=f"Follow {link['name']} to {link['to']}",
+                disabled=count == 0,
             )
             button.on_click(lambda _, link=link: self._follow(link))
             buttons.append(button)
@@ -298,9 +300,7 @@ class Explorer(View):
     def _summary(self) -> str:
         if not self._types:
             return "Explorer: no object types yet"
-        counts = ", ".join(
-            f"{t['name']} {'not built' if t['count'] is None else format(t['count'], ',')}" for t in self._types[:12]
-        )
+        counts = ", ".join(f"{t['name']} {'not built' if t['count'] is None else format(t['count'], ',')}" for t in self._types[:12])
         more = f" and {len(self._types) - 12:,} more" if len(self._types) > 12 else ""
         here = f"\nat {' > '.join(self._path())}" if self._place else ""
         return f"Explorer: {plural(len(self._types), 'object type')}: {counts}{more}{here}"

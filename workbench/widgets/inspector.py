@@ -43,7 +43,9 @@ class Inspector(View):
 
         self._figures = W.HTML()
         self.key = W.Text(
-            placeholder="a key; press Enter", continuous_update=False, tooltip="Key whose versions to show",
+            placeholder="a key; press Enter",
+            continuous_update=False,
+            tooltip="Key whose versions to show",
             layout=W.Layout(flex="1 1 100px"),
         )
         self.show_key = W.Button(description="Versions", tooltip="Show every version of this key")
@@ -85,7 +87,9 @@ class Inspector(View):
         key = text.strip()
         if key:
             self._run(
-                f"reading {key}", lambda: self._read_versions(key), lambda found: self._draw_versions(key, found),
+                f"reading {key}",
+                lambda: self._read_versions(key),
+                lambda found: self._draw_versions(key, found),
                 queue=True,
             )
 
@@ -93,9 +97,7 @@ class Inspector(View):
         self._facts, keys = found
         f = self._facts
         self._say(f"{f['table']} · {f['engine']} · key {', '.join(map(str, f['key']))}")
-        self._figures.value = figures(f) if f["physical_rows"] else empty_state(
-            f"{f['table']} has no rows yet. Run", "skygraph sync --all"
-        )
+        self._figures.value = figures(f) if f["physical_rows"] else empty_state(f"{f['table']} has no rows yet. Run", "skygraph sync --all")
         columns, rows = as_rows(keys)
         by = ["key"] if "key" in columns else [str(k) for k in f["key"] if str(k) in columns]
         self._key_texts = [",".join(_key_text(row[columns.index(c)]) for c in by) for row in rows]
@@ -121,8 +123,7 @@ class Inspector(View):
             chips.append(f'<span class="sky-chip {tone}">{word}</span>')
         self._versions.value = (
             f'<div style="margin-bottom:4px"><b>{escape(key)}</b> <span class="dim">{plural(len(rows), "version")}; '
-            f"<mark>marked</mark> values differ from the version before</span></div>"
-            + data_table(columns, rows, lead=chips, marks=marks)
+            f"<mark>marked</mark> values differ from the version before</span></div>" + data_table(columns, rows, lead=chips, marks=marks)
         )
 
     def _summary(self) -> str:
@@ -147,9 +148,7 @@ def _newest_first(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool
     return bool(rows[0][at] > rows[-1][at])
 
 
-def changed_cells(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, newest_first: bool
-) -> dict[tuple[int, int], str]:
+def changed_cells(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, newest_first: bool) -> dict[tuple[int, int], str]:
     """Which cells differ from the version before, with the words for it. Bookkeeping columns (`_version`, ...) differ
     always and are left out, except `_deleted`.
 
@@ -181,8 +180,7 @@ def figures(facts: Mapping[str, Any]) -> str:
     ]
     shown = [(n, c, tone) for n, c, tone in parts if c]
     bar = "".join(
-        f'<div title="{escape(name)}: {count:,}" '
-        f'style="flex:{count} 1 3px;min-width:3px;background:{tone};opacity:.85"></div>'
+        f'<div title="{escape(name)}: {count:,}" style="flex:{count} 1 3px;min-width:3px;background:{tone};opacity:.85"></div>'
         for name, count, tone in shown
     )
     legend = " ".join(

@@ -132,16 +132,17 @@ class SyncPanel(View):
         self.tables.fill(
             _STATUS_COLUMNS,
             [
-                [s["table"], s["source"], s["watermark"], _lag(s["lag_s"]), _state(s), s["last_finished_at"],
-                 s["rows_current"]]
+                [s["table"], s["source"], s["watermark"], _lag(s["lag_s"]), _state(s), s["last_finished_at"], s["rows_current"]]
                 for s in status
             ],
         )
         self.tables.box.index = tuple(i for i, s in enumerate(status) if s["table"] in chosen)
         self.tables.layout.display = "flex" if status else "none"
         self.tables.fit_height(12)
-        self._empty.value = "" if status else empty_state(
-            "No table to sync yet. Name one in sync_jobs/tables.yml; to see a working example:", "skygraph demo"
+        self._empty.value = (
+            ""
+            if status
+            else empty_state("No table to sync yet. Name one in sync_jobs/tables.yml; to see a working example:", "skygraph demo")
         )
         never = bool(status) and all(s["last_finished_at"] is None for s in status)
         failed = [s for s in status if s["error"]]
@@ -165,16 +166,14 @@ class SyncPanel(View):
         bad = [r for r in rows if r.get("error") or is_bad(r.get("status"))]
         inserted = sum(r.get("inserted") or 0 for r in rows)
         self.bar.value, self.bar.bar_style = self.bar.max, "danger" if bad else "success"
-        self._bar_text.value = (
-            f'<span class="bad">{len(bad):,} failed</span>' if bad else '<span class="good">done</span>'
-        )
+        self._bar_text.value = f'<span class="bad">{len(bad):,} failed</span>' if bad else '<span class="good">done</span>'
         columns = [c for c in _RESULT_COLUMNS if c not in ("status", "error") and any(c in r for r in rows)]
         if bad:
             columns.append("error")
         chips = [_chip(r) for r in rows]
         self._result.value = (
             f'<div style="margin-bottom:4px"><span class="sky-label">Last run</span> '
-            f'{plural(len(rows), "table")}, {plural(inserted, "row")} inserted</div>'
+            f"{plural(len(rows), 'table')}, {plural(inserted, 'row')} inserted</div>"
             + data_table(columns, [[r.get(c) for c in columns] for r in rows], lead=chips)
         )
         if not self._task.live:

@@ -41,9 +41,7 @@ class Task:
     and False after each stretch of work, `failed` with the exception of a call; both from the thread that works.
     """
 
-    def __init__(
-        self, busy: Callable[[bool], None], failed: Callable[[BaseException], None], *, live: bool | None = None
-    ) -> None:
+    def __init__(self, busy: Callable[[bool], None], failed: Callable[[BaseException], None], *, live: bool | None = None) -> None:
         self.live = is_live() if live is None else live
         self._on_busy = busy
         self._on_failed = failed

@@ -45,9 +45,7 @@ class Twin(View):
         self.compare = W.Button(description="Compare", button_style="primary", tooltip="Show what changed between them")
         self.refresh = W.Button(description="Refresh", tooltip="Read the list of snapshots again")
         self._counts = W.HTML()
-        self.type = W.Dropdown(
-            options=["all types"], tooltip="Only changes of this type", layout=W.Layout(width="190px")
-        )
+        self.type = W.Dropdown(options=["all types"], tooltip="Only changes of this type", layout=W.Layout(width="190px"))
         self.kind = W.ToggleButtons(
             options=["all", *_KINDS],
             tooltips=["Every change", "New objects", "Objects that went", "Objects with new values"],
@@ -145,7 +143,8 @@ class Twin(View):
         wanted_type = self.type.options[self.type.index] if self.type.index else None
         wanted_kind = _KINDS[self.kind.index - 1] if self.kind.index else None
         found = [
-            c for c in diff["changes"]
+            c
+            for c in diff["changes"]
             if (wanted_type is None or c["type"] == wanted_type) and (wanted_kind is None or c["kind"] == wanted_kind)
         ]
         rows = "".join(_change_row(c) for c in found[: self._most])
@@ -158,7 +157,8 @@ class Twin(View):
         note = f'<div class="dim" style="margin-top:4px">{"; ".join(notes)}</div>' if notes else ""
         self._list.value = (
             f'<div class="sky-scroll"><table class="sky-table"><tbody>{rows}</tbody></table></div>{note}'
-            if found else empty_state("No change of this type and kind.")
+            if found
+            else empty_state("No change of this type and kind.")
         )
         self.more.layout.display = "inline-flex" if len(found) > self._most else "none"
 
@@ -188,9 +188,7 @@ def _counts_table(counts: Sequence[Mapping[str, Any]]) -> str:
         tone, sign = _SIGNS[kind]
         return f'<td class="n {tone}">{sign}{count:,}</td>' if count else '<td class="n dim">·</td>'
 
-    rows = "".join(
-        f"<tr><td>{escape(c['type'])}</td>{''.join(cell(k, c[k]) for k in _KINDS)}</tr>" for c in counts
-    )
+    rows = "".join(f"<tr><td>{escape(c['type'])}</td>{''.join(cell(k, c[k]) for k in _KINDS)}</tr>" for c in counts)
     total = "".join(f'<td class="n"><b>{sum(c[k] for c in counts):,}</b></td>' for k in _KINDS)
     head = "".join(f'<th scope="col" class="n">{k}</th>' for k in _KINDS)
     return (
@@ -211,7 +209,7 @@ def _change_row(change: Mapping[str, Any]) -> str:
         else:
             value = new if change["kind"] == "added" else old
             parts.append(f'<span style="margin-right:14px;white-space:nowrap">{name} {value}</span> ')
-    title = f' <b>{escape(change["title"])}</b>' if change["title"] not in (None, "", change["key"]) else ""
+    title = f" <b>{escape(change['title'])}</b>" if change["title"] not in (None, "", change["key"]) else ""
     return (
         f'<tr><td style="width:1%"><span class="sky-chip {tone}">{sign} {escape(change["kind"])}</span></td>'
         f'<td style="width:30%">{escape(change["type"])} <span class="mono">{escape(cell_text("key", change["key"]))}'

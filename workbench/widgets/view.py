@@ -13,7 +13,15 @@ from workbench.errors import SkyGraphError
 from workbench.widgets.task import Task
 
 __all__ = [
-    "View", "as_rows", "cell_text", "close_tree", "data_table", "empty_state", "error_line", "escape", "is_number_column",
+    "View",
+    "as_rows",
+    "cell_text",
+    "close_tree",
+    "data_table",
+    "empty_state",
+    "error_line",
+    "escape",
+    "is_number_column",
     "plural",
 ]
 
@@ -171,7 +179,7 @@ def data_table(
     more = f'<div class="dim">and {plural(len(rows) - most, "more row")}</div>' if len(rows) > most else ""
     return (
         f'<div class="sky-scroll sky-fit"><table class="sky-table">'
-        f'<thead><tr>{"<th></th>" if lead else ""}{head}</tr></thead>'
+        f"<thead><tr>{'<th></th>' if lead else ''}{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>{more}"
     )
 

@@ -21,6 +21,8 @@ from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_text
 
+_READ_FROM_DSN = {"host", "port", "user", "password", "dbname"}
+
 
 @dataclass(frozen=True)
 class Options:
@@ -50,6 +52,11 @@ class Connector:
             raise SourceError(
                 "the dsn of a postgres source is not an address", hint="write postgresql://user:${NAME}@host:5432/database"
             ) from error
+        if unread := sorted(set(parts) - _READ_FROM_DSN):
+            raise SourceError(
+                f"the dsn of a postgres source has {unread[0]}, which is not read",
+                hint="leave it out: the engine and the driver negotiate TLS as the server offers it",
+            )
         self.host = str(parts.get("host") or "localhost")
         self.port = int(str(parts.get("port") or 5432))
         self.user = str(parts.get("user") or "postgres")
@@ -94,7 +101,7 @@ class Connector:
 
         schema, name = self._split(table.name)
         # texts in the order of the lake: a language's own would put rows behind the mark
-        top = "max({}::text collate \"C\")" if _bare(table.column(column).type) == "String" else "max({})"
+        top = 'max({}::text collate "C")' if _bare(table.column(column).type) == "String" else "max({})"
         statement = sql.SQL(f"select {top} from {{}}").format(sql.Identifier(column), sql.Identifier(schema, name))
         ((value,),) = self._read(statement)
         if value is None:
@@ -104,9 +111,7 @@ class Connector:
         return Watermark(value if isinstance(value, (dt.datetime, int)) else str(value))
 
     @contextmanager
-    def rows(
-        self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None
-    ) -> Iterator[str]:
+    def rows(self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None) -> Iterator[str]:
         """See `Connector.rows`."""
         wanted = [table.column(c) for c in columns]
         body = ",\n    ".join(f"{_engine_expression(c)} as {quote(c.name)}" for c in wanted)

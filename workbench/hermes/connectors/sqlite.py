@@ -69,7 +69,7 @@ class Connector:
 
     def describe(self, table: str, *, key: Sequence[str]) -> SourceTable:
         """See `Connector.describe`."""
-        found = self._read("select name, type, \"notnull\" from pragma_table_info(?)", (table,))
+        found = self._read('select name, type, "notnull" from pragma_table_info(?)', (table,))
         if not found:
             known = self._read("select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite_%'")
             raise UnknownName(f"table of {self.path.name}", table, [name for (name,) in known])
@@ -94,9 +94,7 @@ class Connector:
         return Watermark(dt.datetime.fromisoformat(value) if kind == "Date32" else value if isinstance(value, int) else str(value))
 
     @contextmanager
-    def rows(
-        self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None
-    ) -> Iterator[str]:
+    def rows(self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None) -> Iterator[str]:
         """See `Connector.rows`."""
         wanted = [table.column(c) for c in columns]
         # a type of the user's that this module does not read is cast to, in the lake, from the type of the column
@@ -155,9 +153,7 @@ class Connector:
         misfits = {c.name: found for c in wanted if (found := _misfit(c)) is not None}
         binary = [c.name for c in wanted if _bare(c.type) == "String"]
         counts = [f"count(case when {misfits[c]} then 1 end)" for c in misfits]
-        counts += [
-            f"count(case when typeof({_name(c)}) = 'blob' or instr(cast({_name(c)} as blob), x'00') then 1 end)" for c in binary
-        ]
+        counts += [f"count(case when typeof({_name(c)}) = 'blob' or instr(cast({_name(c)} as blob), x'00') then 1 end)" for c in binary]
         if not counts:
             return False
         (seen,) = self._read(f"select {', '.join(counts)} from {_name(table.name)} where {bound}", parameters)
@@ -203,16 +199,11 @@ class Connector:
     def _engine_select(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str) -> str:
         columns = ",\n    ".join(f"{_engine_expression(c)} as {quote(c.name)}" for c in wanted)
         # the alias keeps the outer names apart from the file's: `id` here is always the file's own column
-        return (
-            f"select\n    {columns}\nfrom sqlite({quote_text(str(self.path))}, {quote_text(table.name)}) as source\n"
-            f"where {bound}"
-        )
+        return f"select\n    {columns}\nfrom sqlite({quote_text(str(self.path))}, {quote_text(table.name)}) as source\nwhere {bound}"
 
     # --- Python reads
 
-    def _batches(
-        self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]
-    ) -> Iterator[pa.RecordBatch]:
+    def _batches(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         readers = [_reader(c) for c in wanted]
