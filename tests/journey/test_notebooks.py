@@ -84,7 +84,7 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
         lab.stop()
     assert "Traceback" not in texts
     assert "UsageError" not in texts
-    for seen in ("Explorer", "Inspector", "Twin", "2012-01-02 17:44:58", "Bohemian Rhapsody", "<Workbench of"):
+    for seen in ("Explorer", "Inspector", "Twin", "2012-01-02 17:44:58", "Audiobooks", "Grunge", "<Workbench of"):
         assert seen in texts, seen
     assert outside == []
 
