@@ -40,7 +40,9 @@ def connect(workspace: Any = None, **settings: Any) -> Workbench:
 
         progress = notebook_progress()
     bench = Workbench(Settings.load(workspace, **settings), progress=progress)
-    bench.live  # noqa: B018 - registers the live views; reads no file yet
+    from workbench.ontology import set_live
+
+    set_live(bench.live)  # reads no file yet
     return bench
 
 

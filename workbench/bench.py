@@ -180,13 +180,11 @@ class Workbench:
     @cached_property
     def live(self) -> LiveOntology:
         """The ontology's files and the model last loaded from them."""
-        from workbench.ontology import LiveOntology, set_live
+        from workbench.ontology import LiveOntology
 
-        live = LiveOntology(
+        return LiveOntology(
             self.settings.workspace / "ontology", lambda: self.transforms.models(), self.settings.state_dir / "ontology.json"
         )
-        set_live(live)
-        return live
 
     @property
     def ontology(self) -> Ontology:
@@ -379,9 +377,12 @@ class Workbench:
         """Every snapshot, oldest first."""
         return self.eidolon.list()
 
-    def diff(self, a: str | int, b: str | int, *types: str) -> TwinDiff:
-        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id."""
-        return self.eidolon.diff(a, b, types)
+    def diff(self, a: str | int, b: str | int, *types: str, limit: int = 1_000) -> TwinDiff:
+        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id.
+
+        The counts are of everything; `limit` is how many changes are listed.
+        """
+        return self.eidolon.diff(a, b, types, limit=limit)
 
     def object_history(self, type_name: str, key: Any) -> ObjectHistory:
         """Every recorded version of one object."""

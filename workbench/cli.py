@@ -68,13 +68,9 @@ def run(words: Sequence[str]) -> int:
 
 def _run(parsed: Any) -> int:
     from workbench.bench import Workbench
-    from workbench.log import write_logs
     from workbench.settings import Settings
 
-    settings = Settings.load(parsed.workspace)
-    if settings.state_dir.is_dir():
-        write_logs(settings.state_dir / "log")
-    bench = Workbench(settings)
+    bench = Workbench(Settings.load(parsed.workspace))
     values = dict(parsed.values)
     if parsed.command.name == "dbt":
         values["show"] = not parsed.json

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.errors import SkyGraphError, UnknownName, UsageError
 from workbench.grammar import Argument, Command, Grammar, arg, clean, flag, whole
+from workbench.log import write_logs
 
 if TYPE_CHECKING:
     from workbench.bench import Workbench
@@ -39,6 +40,7 @@ def command(
         def checked(bench: Workbench, **values: Any) -> Any:
             if not anywhere:
                 bench.settings.require_workspace()
+                write_logs(bench.settings.make_state_dir() / "log")
             return run(bench, **values)
 
         GRAMMAR.add(Command(name, checked, arguments, clean(run.__doc__ or ""), passes, shell_only))
@@ -182,7 +184,7 @@ def _age(process: Any) -> float:
     return time.time() - float(process.create_time())
 
 
-@command("logs", arg("service", help="clickhouse or workbench", nargs="?", default="clickhouse", metavar="SERVICE", completes="log"),
+@command("logs", arg("service", help="clickhouse, workbench or lab", nargs="?", default="clickhouse", metavar="SERVICE", completes="log"),
          flag("-n", "--lines", help="how many lines (default 40)", type=whole, default=40, metavar="N"))  # fmt: skip
 def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answer:
     """The last lines of a service's log."""
@@ -398,10 +400,11 @@ def snapshot_list(bench: Workbench) -> Answer:
     arg("a", help="the earlier snapshot: label, number or beginning of its id", metavar="A", completes="snapshot"),
     arg("b", help="the later one", metavar="B", completes="snapshot"),
     arg("types", help="object types (default: all)", nargs="*", metavar="TYPE", completes="type"),
+    flag("--limit", help="how many changes to list (default 1000); the counts are of all", type=int, default=1000, metavar="N"),
 )
-def snapshot_diff(bench: Workbench, a: str, b: str, types: Sequence[str] = ()) -> Answer:
+def snapshot_diff(bench: Workbench, a: str, b: str, types: Sequence[str] = (), limit: int = 1000) -> Answer:
     """What was added, removed and changed between two snapshots, with old and new values."""
-    return bench.diff(a, b, *types)
+    return bench.diff(a, b, *types, limit=limit)
 
 
 @command("snapshot show", arg("type", help="an object type", metavar="TYPE", completes="type"),

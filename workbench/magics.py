@@ -56,11 +56,8 @@ def _magics_class() -> Any:
         def bench(self) -> Any:
             if self._bench is None:
                 from workbench import connect
-                from workbench.log import write_logs
 
                 self._bench = connect()
-                if self._bench.settings.state_dir.is_dir():
-                    write_logs(self._bench.settings.state_dir / "log")
             return self._bench
 
         @no_var_expand  # type: ignore[untyped-decorator]
@@ -95,9 +92,10 @@ def _magics_class() -> Any:
                 raise UsageError(f"%skygraph {name} is for a shell", hint=f"run `skygraph {name}` in a terminal")
             bench = self.bench
             if parsed.workspace is not None:
-                from workbench import connect
+                from workbench.bench import Workbench
+                from workbench.settings import Settings
 
-                bench = connect(parsed.workspace)
+                bench = Workbench(Settings.load(parsed.workspace), progress=self.bench.progress)
             values = {k: v for k, v in parsed.values.items() if k not in ("no_serve", "no_browser")}
             try:
                 answer = parsed.command.run(bench, **values)

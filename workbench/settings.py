@@ -106,6 +106,18 @@ class Settings:
             _check_url(values["clickhouse_url"])
         return cls(**values, origins=origins)
 
+    def make_state_dir(self) -> Path:
+        """Make `.skygraph/`, for its owner only and out of git's sight; does nothing when it is there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = self.state_dir / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        return self.state_dir
+
     def require_workspace(self) -> None:
         """Refuse a folder that has none of a workspace's four.
 

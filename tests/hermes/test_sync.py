@@ -154,3 +154,47 @@ sources:
     (workspace / "sync_jobs/tables.yml").write_text(plan, encoding="utf-8")
     found = readable_folders(load_plan(workspace), workspace, workspace / ".skygraph")
     assert found == [workspace / "data", workspace / ".skygraph/demo"]
+
+
+def test_key_that_comes_back_under_the_bound_is_current_again(hermes: Hermes, db: sqlite3.Connection) -> None:
+    hermes.sync(["a"])
+    db.execute("delete from a where id = 1")
+    assert hermes.sync(["a"]).deleted == 1
+    db.execute("insert into a values (1, '2024-01-01')")  # a restored row: its time lies behind the mark
+    assert hermes.sync(["a"]).inserted == 1
+    assert not hermes.compare(["a"]).failed
+    assert hermes.sync(["a"]).runs[0].mode == "incremental", "and the next run reads from the mark again"
+
+
+def test_key_that_is_not_unique_at_the_source_stops_the_table_and_names_it(hermes: Hermes, db: sqlite3.Connection) -> None:
+    db.executescript("drop table z; create table z (id integer, body text); insert into z values (1, 'a'), (1, 'b'), (2, 'c')")
+    run = hermes.sync(["z"]).runs[0]
+    assert run.status == "failed"
+    assert "the key (id) of z is not unique at the source, for example (1)" in run.error
+    assert hermes.lake.history("raw.z").num_rows == 0
+
+
+def test_compare_after_the_source_changed_says_to_sync_first(hermes: Hermes, db: sqlite3.Connection) -> None:
+    hermes.sync(["a"])
+    db.execute("alter table a add column more text")
+    with pytest.raises(LakeError, match="has not been synced since more changed at the source; run `skygraph sync a`"):
+        hermes.compare(["a"])
+
+
+def test_interrupted_sync_ends_its_statements_and_moves_no_mark(hermes: Hermes, db: sqlite3.Connection) -> None:
+    def interrupt(message: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    db.execute("create table slow (id integer primary key, at datetime)")
+    db.execute(
+        "insert into slow with recursive n(i) as (select 1 union all select i + 1 from n where i < 1500000) "
+        "select i, datetime('2020-01-01', '+' || i || ' seconds') from n"
+    )
+    text = PLAN + "  slow: {source: shop, key: id, watermark: at}\n"
+    (hermes.workspace / "sync_jobs/tables.yml").write_text(text, encoding="utf-8")
+    hermes = Hermes(hermes.lake, load_plan(hermes.workspace), hermes.workspace, hermes.state_dir)
+    with pytest.raises(KeyboardInterrupt):
+        hermes.sync(["z", "slow"], progress=interrupt)  # the first table that ends interrupts the other
+    assert "slow" not in Ledger(hermes.lake).states()
+    assert not hermes.sync(["slow"]).failed
+    assert not hermes.compare(["slow"]).failed

@@ -173,3 +173,15 @@ def test_the_package_knows_nothing_of_the_sample(name: str) -> None:
         if word in line.lower() and f'"{word}' in line.lower() and "country" not in line and ">>>" not in line
     ]
     assert inside == []
+
+
+def test_the_story_holds_when_the_sample_file_was_lost(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path / "lost")
+    try:
+        first = shop.json("demo", "--no-serve")
+        (shop.folder / ".skygraph/demo/chinook.sqlite").unlink()
+        again = shop.json("demo", "--no-serve")
+        assert again["equal"] is True
+        assert (again["current_rows"], again["brought_now"]) == (first["current_rows"], 0)
+    finally:
+        shop.run("down")

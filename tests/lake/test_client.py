@@ -161,15 +161,27 @@ def test_prewhere_is_refused(versions: Lake, sql: str) -> None:
         versions.query(sql)
 
 
-def test_a_statement_that_sets_final_by_itself_is_refused(versions: Lake) -> None:
-    for sql in (
+@pytest.mark.parametrize(
+    "sql",
+    [
         "select 1 settings final = 0",
         "select 1 SETTINGS max_threads = 1, Final=0",
         "select count() from (select 1 settings final=0)",
-    ):
-        with pytest.raises(UsageError, match="sets `final` by itself.*--raw"):
-            versions.query(sql)
-    assert versions.query("select 1 as final where final = 1 settings max_threads = 1").num_rows == 1
+        "select 1 settings `final`=0",
+        'select 1 settings max_threads=1, "final" = 0',
+        "select 1 settings /**/ final=0",
+        "select 1 settings --x\n final=0",
+        "select 1 settings max_threads=1 /* c */, final=0",
+        "select 1 settings log_comment='x, y', final=0",
+    ],
+)
+def test_a_statement_that_sets_final_by_itself_is_refused(lake: Lake, sql: str) -> None:
+    with pytest.raises(UsageError, match="sets `final` by itself.*--raw"):
+        lake.query(sql)
+
+
+def test_a_column_named_final_is_just_a_column(lake: Lake) -> None:
+    assert lake.query("select 1 as final where final = 1 settings max_threads = 1").num_rows == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.hermes.ledger import SyncRun, TableState
 from workbench.hermes.tables import SyncPlan
+from workbench.hermes.watermark import short_mark
 
 __all__ = ["SyncStatus", "TableStatus", "read_status"]
 
@@ -54,7 +55,7 @@ class SyncStatus(Answer):
             [
                 t.table,
                 t.source,
-                t.watermark.removesuffix("000").removesuffix(".000"),
+                short_mark(t.watermark),
                 duration(t.lag_s),
                 duration(t.every_s),
                 t.last_status,

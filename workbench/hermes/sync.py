@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import fcntl
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,7 +25,7 @@ from workbench.hermes.connector import Connector, SourceColumn, SourceTable, fin
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.status import SyncStatus, read_status
 from workbench.hermes.tables import Source, SyncPlan, TableJob
-from workbench.hermes.watermark import Watermark
+from workbench.hermes.watermark import Watermark, short_mark
 from workbench.lake import Lake
 from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash
 from workbench.log import logger
@@ -71,7 +72,7 @@ class SyncReport(Answer):
     def blocks(self) -> Iterator[Block]:
         """A grid of runs, then every error in full."""
         columns = ["table", "mode", "status", "inserted", "deleted", "watermark", "seconds"]
-        rows = [[r.table, r.mode, r.status, r.inserted, r.deleted, _short(r.watermark_to), round(r.seconds, 2)] for r in self.runs]
+        rows = [[r.table, r.mode, r.status, r.inserted, r.deleted, short_mark(r.watermark_to), round(r.seconds, 2)] for r in self.runs]
         yield Grid(columns, rows, empty="no table to sync; add one to sync_jobs/tables.yml")
         for run in self.runs:
             if run.error:
@@ -125,6 +126,7 @@ class Hermes:
     workspace: Path
     state_dir: Path
     ledger: Ledger = field(init=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.lake)
@@ -146,6 +148,7 @@ class Hermes:
         self.ledger.prepare()
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
+        self._stopped.clear()
         try:
             futures = {pool.submit(self._run, job, full=full): job for job in jobs}
             for done, future in enumerate(as_completed(futures), 1):
@@ -154,8 +157,22 @@ class Hermes:
                     what = f"{run.inserted} rows" + (f", {run.deleted} deleted" if run.deleted else "")
                     progress(f"{run.table}: {what if run.status == 'ok' else 'failed'}", done, len(jobs))
             return SyncReport(tuple(future.result() for future in futures))
+        except KeyboardInterrupt:
+            self._stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.lake.stop_queries()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def go_on(self) -> None:
+        """Called between the steps of a run.
+
+        Raises:
+            SkyGraphError: the sync was interrupted.
+        """
+        if self._stopped.is_set():
+            raise SkyGraphError("interrupted", hint="run it again: it goes on from where it was")
 
     def _run(self, job: TableJob, *, full: bool) -> SyncRun:
         """One table, under its lock; a failure of any kind is in the run, and in the ledger."""
@@ -186,10 +203,15 @@ class Hermes:
         return Comparison(tuple(self._compare(job) for job in jobs))
 
     def _compare(self, job: TableJob) -> TableComparison:
-        if not self.lake.columns(job.raw):
+        here_columns = self.lake.columns(job.raw)
+        if not here_columns:
             raise LakeError(f"{job.raw} has not been synced yet", hint=f"run `skygraph sync {job.table}`")
         with self._connector(self.plan.sources[job.source]) as connector:
             columns = _landing(job, connector.describe(job.from_, key=job.key))
+            if changed := [c.name for c in columns if here_columns.get(c.name) != c.type]:
+                raise LakeError(
+                    f"{job.raw} has not been synced since {changed[0]} changed at the source", hint=f"run `skygraph sync {job.table}`"
+                )
             names = [c.name for c in columns]
             fold = f"select count(), lower(hex(sum(cityHash64({row_hash(names)}))))"
             gone = f" where not ({_flag(job)})" if job.deleted_column else ""
@@ -216,10 +238,6 @@ class Hermes:
         return read_status(self.plan, self.ledger.states(), self.ledger.last_runs(), rows, now=_now())
 
     # --- sources
-
-    def readable_folders(self) -> list[Path]:
-        """Folders of file sources that an embedded engine may be allowed to read."""
-        return readable_folders(self.plan, self.workspace, self.state_dir)
 
     @contextmanager
     def _connector(self, source: Source) -> Iterator[Connector]:
@@ -273,8 +291,18 @@ class _TableSync:
         # above every row and state that is there, whatever the clock says
         version = max(_micros(self.started), self._highest_version() + 1, state.version + 2 if state else 0)
         try:
+            self._refuse_doubled_keys(source, since)
             inserted = self._insert_changed(source, columns, since, version)
-            deleted = self._sweep(source, columns, version + 1) if job.deletes == "sweep" else 0
+            if job.deletes == "sweep":
+                self.hermes.go_on()
+                if since and self._has_missing_keys(source):
+                    # a key that is at the source and not current came back under the bound: read everything
+                    inserted += self._insert_changed(source, columns, None, version)
+                    mode = "full"
+                self.hermes.go_on()
+                deleted = self._sweep(source, columns, version + 1)
+            else:
+                deleted = 0
         except SkyGraphError as error:
             if getattr(error, "code", None) in _CAST_CODES:
                 raise SourceError(
@@ -355,6 +383,31 @@ class _TableSync:
                 f"from (\n{select}\n)\nwhere {bound} and {fresh}",
                 {"version": version, "run": self.run_id},
             )
+
+    def _refuse_doubled_keys(self, source: SourceTable, since: Watermark | None) -> None:
+        """Stop when the rows to be read hold a key twice: only one of them could be current, and nobody could say which."""
+        lake, job = self.hermes.lake, self.job
+        key = ", ".join(map(quote, job.key))
+        names = list(dict.fromkeys([*job.key, *([job.watermark] if job.watermark else [])]))
+        with self.connector.rows(source, names, watermark=job.watermark, since=since) as select:
+            found = lake.query(
+                f"select {', '.join(f'toString({quote(k)})' for k in job.key)}, count() from (\n{select}\n) "
+                f"group by {key} having count() > 1 limit 3"
+            )
+        if found.num_rows:
+            examples = [f"({', '.join(map(str, list(row.values())[:-1]))})" for row in found.to_pylist()]
+            raise SourceError(
+                f"the key ({', '.join(job.key)}) of {job.from_} is not unique at the source, for example {', '.join(examples)}",
+                hint="name the columns that make a row unique under `key:`",
+            )
+
+    def _has_missing_keys(self, source: SourceTable) -> bool:
+        """Whether the source has a key that is not current here."""
+        lake, job = self.hermes.lake, self.job
+        key = ", ".join(map(quote, job.key))
+        with self.connector.rows(source, job.key) as select:
+            found = lake.query(f"select 1 from (\n{select}\n) where ({key}) not in (select {key} from {current(job.raw)}) limit 1")
+        return bool(found.num_rows)
 
     def _sweep(self, source: SourceTable, columns: Sequence[SourceColumn], version: int) -> int:
         """Write a tombstone, with the last known values, for every current key that the source no longer has."""
@@ -447,7 +500,3 @@ def _now() -> dt.datetime:
 
 def _micros(time: dt.datetime) -> int:
     return int(time.timestamp() * 1_000_000)
-
-
-def _short(watermark: str) -> str:
-    return watermark.removesuffix("000").removesuffix(".000") if "-" in watermark else watermark

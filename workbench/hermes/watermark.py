@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from workbench.errors import UsageError
 
-__all__ = ["Watermark", "parse_duration"]
+__all__ = ["Watermark", "parse_duration", "short_mark"]
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _SHORT = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -80,3 +80,13 @@ class Watermark:
         if kind == "time":
             return cls(dt.datetime.fromisoformat(text))
         return cls(int(text) if kind == "integer" else text)
+
+
+def short_mark(text: str) -> str:
+    """The kept form of a watermark as people read it: a time without zeros that say nothing, anything else as it is.
+
+    >>> short_mark("2012-01-02 17:00:00.000000"), short_mark("12000"), short_mark("A-5000")
+    ('2012-01-02 17:00:00', '12000', 'A-5000')
+    """
+    is_time = re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", text)
+    return text.removesuffix("000").removesuffix(".000") if is_time else text

@@ -58,6 +58,7 @@ class Lake:
         self.embedded = None if settings.clickhouse_url else EmbeddedLake(settings, readable=readable)
         self._lock = threading.RLock()
         self._connected: Any = None
+        self._running: set[str] = set()
         self._address: Address | None = None
 
     # --- reads
@@ -256,12 +257,21 @@ class Lake:
     def _interruptible(self, client: Any) -> Iterator[str]:
         """A query id; when the caller is interrupted, the query of that id is ended on the server too."""
         query_id = str(uuid.uuid4())
+        self._running.add(query_id)
         try:
             yield query_id
         except KeyboardInterrupt:
             with suppress(Exception):  # the interrupt is what the caller has to see
                 client.command("kill query where query_id = {id:String} async", parameters={"id": query_id})
             raise
+        finally:
+            self._running.discard(query_id)
+
+    def stop_queries(self) -> None:
+        """End every query of this object that runs now, in whatever thread; their callers get a QueryError."""
+        ids = list(self._running)
+        if ids:
+            self.command("kill query where query_id in {ids:Array(String)} async", {"ids": ids})
 
     def _select(self, table: str, where: str, limit: int | None) -> str:
         key = self.key(table)

@@ -108,11 +108,9 @@ class EmbeddedLake:
         if "\\" in str(self.home):
             raise LakeError(f"the lake's folder {self.home} has a backslash in its path", hint="give the workspace another path")
         try:
-            for folder in (self.settings.state_dir, self.home, self.home / "log", self.home / "run"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ignore = self.settings.state_dir / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
+            self.settings.make_state_dir()
+            for folder in (self.home, self.home / "log", self.home / "run"):
+                folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise LakeError(
                 f"the lake's folder {self.home} cannot be made: {error.strerror}", hint="check its rights and its disk"

@@ -162,7 +162,6 @@ _SKIP = re.compile(
     | (?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$                     # texts between tags
     | --[^\n]* | \#[^\n]* | /\*.*?\*/                              # comments
     | (?P<word>\bprewhere\b)
-    | (?P<setting>\bsettings\b(?:\s*\w+\s*=\s*[^,\s]+\s*,)*\s*final\s*=)
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -185,4 +184,9 @@ def find_final_setting(sql: str) -> bool:
     >>> find_final_setting("select 1 from t settings max_threads = 1, final = 0"), find_final_setting("select 1 where final = 0")
     (True, False)
     """
-    return any(match["setting"] for match in _SKIP.finditer(sql))
+
+    def bare(match: re.Match[str]) -> str:
+        text = match[0]
+        return text if match["word"] else text[1:-1] if text[0] in '"`' else "0" if text[0] in "'$" else " "
+
+    return re.search(r"\bsettings\b\s*(?:\w+\s*=[^,]*,\s*)*final\s*=", _SKIP.sub(bare, sql), re.IGNORECASE) is not None

@@ -47,11 +47,11 @@ class Connector:
         self._is_utc = False
         try:
             parts = conninfo_to_dict(options.dsn)
-        except psycopg.Error as error:
+        except psycopg.Error:
             # the text may hold a password: it is not repeated
             raise SourceError(
                 "the dsn of a postgres source is not an address", hint="write postgresql://user:${NAME}@host:5432/database"
-            ) from error
+            ) from None
         if unread := sorted(set(parts) - _READ_FROM_DSN):
             raise SourceError(
                 f"the dsn of a postgres source has {unread[0]}, which is not read",
@@ -193,6 +193,8 @@ class Connector:
         except QueryError as error:
             if error.code == 614:
                 raise self._unavailable(error.message) from None
+            if self.password and self.password in str(error):  # the server masks it; an old one may not
+                raise SourceError(f"{self.where}: {error.message.replace(self.password, '***')}") from None
             raise
 
     def _unavailable(self, text: str) -> SourceUnavailable:
