@@ -62,7 +62,7 @@ def run(words: Sequence[str]) -> int:
         if debug or isinstance(error, BrokenPipeError):
             raise
         place = f"{error.filename}: " if error.filename else ""
-        print(f"skygraph: {place}{error.strerror or error}", file=sys.stderr)
+        _say_error(SkyGraphError(f"{place}{error.strerror or error}"), as_json="--json" in words)
         return ExitCode.FAILED
 
 
