@@ -27,10 +27,12 @@ def test_closing_twice_and_closing_all_are_harmless(keep: Callable[[Any], Any]) 
     import ipywidgets as W
 
     widget = keep(Twin(lambda: [], lambda a, b: {}, live=False))
+    assert widget.comm is not None
     widget.close()
     widget.close()
-    keep(Twin(lambda: [], lambda a, b: {}, live=False))
+    other = keep(Twin(lambda: [], lambda a, b: {}, live=False))
     W.Widget.close_all()
+    assert (widget.comm, other.comm) == (None, None)
 
 
 def test_lines_are_aligned_whatever_is_in_the_values() -> None:
