@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
-    from workbench.hermes import Comparison, Hermes, SyncReport
+    from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
     from workbench.hermes.status import SyncStatus
     from workbench.lake import KeyVersions, Lake, TableFacts
     from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
@@ -226,6 +226,30 @@ class Workbench:
     def compare(self, *tables: str) -> Comparison:
         """Current rows against the sources: counts and checksums of both sides, table by table."""
         return self.hermes.compare(tables)
+
+    def verify(self, table: str) -> Proof:
+        """Replay the proof of a table's last run: the rows that it read, at the source now and in the lake now."""
+        return self.hermes.verify(table)
+
+    def backfill(self, table: str, start: str, end: str = "", *, chunks: int = 20) -> SyncReport:
+        """Read the rows with start <= watermark < end again, in chunks; goes on where it stopped. The watermark stays."""
+        return self.hermes.backfill(table, start, end, chunks=chunks, progress=self.progress)
+
+    def rewind(self, table: str, to: str) -> SyncReport:
+        """Move a table's watermark by hand; kept in `sync_runs`."""
+        return self.hermes.rewind(table, to)
+
+    def quarantine(self, *tables: str, limit: int = 100) -> QuarantineList:
+        """Rows with a value that does not fit its column, newest first."""
+        return self.hermes.quarantine(tables, limit=limit)
+
+    def replay(self, *tables: str) -> SyncReport:
+        """Cast the quarantined rows of these tables, or of all, again; those that fit now land."""
+        return self.hermes.replay(tables, progress=self.progress)
+
+    def lookback(self, *tables: str) -> LookbackAdvice:
+        """How late rows have come, and the lookback that would have caught them."""
+        return self.hermes.lookback(tables)
 
     # --- dbt
 
@@ -440,14 +464,25 @@ class Workbench:
         return Explorer(self._explorer_types, self._explorer_page, self._explorer_card)
 
     def sync_panel(self) -> Any:
-        """Watermarks, and a run with progress: a widget."""
+        """Watermarks, lag and the last runs of every table; run and stop, with progress: a widget."""
         from workbench.widgets import SyncPanel
 
+        going: list[Hermes] = []
+
         def run(tables: list[str], progress: Progress) -> Mapping[str, Any]:
-            report = self.hermes.sync(tables, progress=progress)
+            hermes = self.hermes
+            going.append(hermes)
+            try:
+                report = hermes.sync(tables, progress=progress)
+            finally:
+                going.remove(hermes)
             return {"rows": [r.to_dict() for r in report.runs]}
 
-        return SyncPanel(lambda: [t.to_dict() for t in self.sync_status().tables], run)
+        def stop() -> None:
+            for hermes in list(going):
+                hermes.stop()
+
+        return SyncPanel(lambda: [t.to_dict() for t in self.sync_status().tables], run, stop)
 
     def dbt_panel(self) -> Any:
         """Run and test models, each node's state live, failing rows on a click: a widget."""

@@ -274,6 +274,51 @@ def sync_compare(bench: Workbench, tables: Sequence[str] = ()) -> Answer:
     return bench.compare(*tables)
 
 
+@command("sync verify", arg("table", help="a table of sync_jobs/", metavar="TABLE", completes="table"))
+def sync_verify(bench: Workbench, table: str) -> Answer:
+    """Replay the proof of a table's last run: its receipt, the source now, the lake now; exit 1 when they differ."""
+    return bench.verify(table)
+
+
+@command(
+    "sync backfill",
+    arg("table", help="a table of sync_jobs/ with a watermark", metavar="TABLE", completes="table"),
+    flag("--from", dest="start", help="the first watermark to read again", metavar="WATERMARK", required=True),
+    flag("--to", dest="end", help="up to before this one (default: the table's watermark)", metavar="WATERMARK", default=""),
+    flag("--chunks", help="in how many parts (default 20)", type=whole, metavar="N", default=20),
+)
+def sync_backfill(bench: Workbench, table: str, start: str, end: str = "", chunks: int = 20) -> Answer:
+    """Read a stretch of the past again, in chunks; the watermark stays. Asked for again, it goes on where it stopped."""
+    return bench.backfill(table, start, end, chunks=chunks)
+
+
+@command(
+    "sync rewind",
+    arg("table", help="a table of sync_jobs/ with a watermark", metavar="TABLE", completes="table"),
+    arg("to", help="the watermark to read from next", metavar="TO"),
+)
+def sync_rewind(bench: Workbench, table: str, to: str) -> Answer:
+    """Move a table's watermark by hand; who did, and from where, is kept in skygraph.sync_runs."""
+    return bench.rewind(table, to)
+
+
+@command("sync lookback", arg("tables", help="tables of sync_jobs/ (default: all)", nargs="*", metavar="TABLE", completes="table"))
+def sync_lookback(bench: Workbench, tables: Sequence[str] = ()) -> Answer:
+    """How late rows have come in the last 30 days, and the lookback that would have caught them, with its miss rate."""
+    return bench.lookback(*tables)
+
+
+@command(
+    "sync quarantine",
+    arg("what", help="list the rows that do not fit, or replay: cast them again", choices=["list", "replay"]),
+    arg("tables", help="tables of sync_jobs/ (default: all)", nargs="*", metavar="TABLE", completes="table"),
+    flag("--limit", help="how many to list (default 100)", type=whole, metavar="N", default=100),
+)
+def sync_quarantine(bench: Workbench, what: str, tables: Sequence[str] = (), limit: int = 100) -> Answer:
+    """Rows with a value that does not fit its column: kept apart, counted in every report, never dropped."""
+    return bench.replay(*tables) if what == "replay" else bench.quarantine(*tables, limit=limit)
+
+
 # --- dbt
 
 

@@ -8,7 +8,8 @@
     │   ├── LakeUnavailable      exit 3   the lake did not answer; trying again may help
     │   └── QueryError           exit 1   the lake refused a statement; carries ClickHouse's code
     ├── SourceError              exit 1   a source cannot be read as asked
-    │   └── SourceUnavailable    exit 1   a source did not answer; trying again may help
+    │   ├── SourceUnavailable    exit 1   a source did not answer; trying again may help
+    │   └── Misfit               exit 1   a value at a source does not fit its column
     └── TransformError           exit 1   dbt could not run
 
 A message says where, then what was asked against what was found; the hint says what to do.
@@ -27,6 +28,7 @@ __all__ = [
     "InvalidFiles",
     "LakeError",
     "LakeUnavailable",
+    "Misfit",
     "Problem",
     "QueryError",
     "SkyGraphError",
@@ -167,6 +169,10 @@ class SourceUnavailable(SourceError):
     """A source did not answer or refused the sign-in. Trying again may help."""
 
     retryable = True
+
+
+class Misfit(SourceError):
+    """A value at a source does not fit its column. Sync catches it, and sets the row apart in `skygraph.quarantine`."""
 
 
 class TransformError(SkyGraphError):

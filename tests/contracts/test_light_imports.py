@@ -9,7 +9,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "IPython", "clickhouse_connect", "dbt", "ipywidgets", "jupyterlab", "numpy", "pandas", "papermill", "psycopg", "pyarrow", "rich",
+    "IPython", "clickhouse_connect", "dbt", "httpx", "ipywidgets", "jupyterlab", "numpy", "pandas",
+    "papermill", "psycopg", "pyarrow", "rich",
 }  # fmt: skip
 
 HELP = """

@@ -6,7 +6,21 @@ anything, and it never writes to a source.
 
 from __future__ import annotations
 
-from workbench.hermes.sync import Comparison, Hermes, SyncReport, readable_folders
+from workbench.hermes.lateness import LookbackAdvice
+from workbench.hermes.proof import Comparison, Proof
+from workbench.hermes.quarantine import QuarantineList
+from workbench.hermes.sync import Hermes, SyncReport, readable_folders
 from workbench.hermes.tables import SyncPlan, TableJob, load_plan
 
-__all__ = ["Comparison", "Hermes", "SyncPlan", "SyncReport", "TableJob", "load_plan", "readable_folders"]
+__all__ = [
+    "Comparison",
+    "Hermes",
+    "LookbackAdvice",
+    "Proof",
+    "QuarantineList",
+    "SyncPlan",
+    "SyncReport",
+    "TableJob",
+    "load_plan",
+    "readable_folders",
+]

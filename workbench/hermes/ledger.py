@@ -1,17 +1,19 @@
 """What Hermes remembers, in the lake: `skygraph.sync_state` (one watermark row per table) and `skygraph.sync_runs`.
 
-Both are ReplacingMergeTree and read as current rows. `sync_state` moves only after the rows are in.
+Both are ReplacingMergeTree and read as current rows. `sync_state` moves only after the rows are in; every move, by a run or by
+hand, is a row of `sync_runs`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
-from workbench.lake.sql import Column, create_replacing
+from workbench.lake.sql import Column, create_replacing, quote, quote_table
 
 __all__ = ["Ledger", "SyncRun", "TableState"]
 
@@ -28,6 +30,9 @@ _STATE_COLUMNS = (
     Column("run_id", "String"),
     Column("synced_at", "DateTime64(3, 'UTC')"),
     Column("_version", "UInt64"),
+    Column("position", "String"),
+    Column("spec", "String"),
+    Column("moved_by", "LowCardinality(String)"),
 )
 _RUN_COLUMNS = (
     Column("run_id", "String"),
@@ -43,6 +48,17 @@ _RUN_COLUMNS = (
     Column("deleted", "UInt64"),
     Column("error", "String"),
     Column("_version", "UInt64"),
+    Column("rows_read", "UInt64"),
+    Column("unchanged", "UInt64"),
+    Column("quarantined", "UInt64"),
+    Column("bytes", "UInt64"),
+    Column("source_checksum", "String"),
+    Column("lake_checksum", "String"),
+    Column("ranges", "UInt64"),
+    Column("ranges_differing", "UInt64"),
+    Column("keys_listed", "UInt64"),
+    Column("note", "String"),
+    Column("moved_by", "LowCardinality(String)"),
 )
 
 
@@ -51,6 +67,8 @@ class TableState:
     """How far a table has been read, by which run, and when that run ended.
 
     The watermark is one of `watermark_column` in the table `from_` of the source, and says nothing about any other.
+    `position` is where the source was, for sources that have positions; `spec` tells the settings that it was read with.
+    `moved_by` is `sync`, or who moved the watermark by hand.
     """
 
     table: str
@@ -61,13 +79,21 @@ class TableState:
     version: int
     from_: str = ""
     watermark_column: str = ""
+    position: str = ""
+    spec: str = ""
+    moved_by: str = "sync"
 
 
 @dataclass(frozen=True)
 class SyncRun:
-    """One run of one table. `mode` is incremental (from the watermark) or full (every row compared); `status` is ok or failed.
+    """One run of one table, with its receipt.
 
-    Counts are rows: `inserted` counts new and changed rows, `deleted` the tombstones written for keys gone at the source.
+    `mode` is `incremental` (from the watermark), `full` (every row compared), `unchanged` (the source said that nothing changed),
+    `backfill`, `replay` or `rewind`; `status` is ok or failed. Counts are rows: `rows_read` from the source, `inserted` new and
+    changed ones, `unchanged` those that were current already, `deleted` tombstones written, `quarantined` rows with a value that
+    does not fit. `bytes` are of the rows as they landed. The checksums are over all columns of the rows that were read: as they
+    came from the source, and as they are current in the lake after the run. `ranges`, `ranges_differing` and `keys_listed` tell
+    what a sweep compared: ranges of keys by fingerprint, those that differed, and the rows that were read for those.
     """
 
     run_id: str
@@ -82,6 +108,17 @@ class SyncRun:
     inserted: int = 0
     deleted: int = 0
     error: str = ""
+    rows_read: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    bytes: int = 0
+    source_checksum: str = ""
+    lake_checksum: str = ""
+    ranges: int = 0
+    ranges_differing: int = 0
+    keys_listed: int = 0
+    note: str = ""
+    moved_by: str = "sync"
 
     @property
     def seconds(self) -> float:
@@ -101,15 +138,20 @@ class Ledger:
         self._ready = False
 
     def prepare(self) -> None:
-        """Make the databases and tables; does nothing the second time."""
+        """Make the databases and tables, with the columns that a later release added; does nothing the second time."""
         if self._ready:
             return
         for database in ("raw", "skygraph"):
             self.lake.create_database(database)
         runs_key = ["table", "started_at", "run_id"]
         for table, columns, key in ((STATE_TABLE, _STATE_COLUMNS, ["table"]), (RUNS_TABLE, _RUN_COLUMNS, runs_key)):
-            ddl = create_replacing(table, columns, key=key, version="_version", placement=self.lake.placement)
-            self.lake.command(ddl, retry=True)
+            here = self.lake.columns(table)
+            if not here:
+                ddl = create_replacing(table, columns, key=key, version="_version", placement=self.lake.placement)
+                self.lake.command(ddl, retry=True)
+            elif missing := [c for c in columns if c.name not in here]:
+                added = ", ".join(f"add column if not exists {quote(c.name)} {c.type}" for c in missing)
+                self.lake.command(f"alter table {quote_table(table)}{self.lake.placement.on_cluster} {added}", retry=True)
         self._ready = True
 
     def states(self) -> dict[str, TableState]:
@@ -119,26 +161,30 @@ class Ledger:
         for row in self.lake.current(STATE_TABLE).to_pylist():
             kind = row["watermark_kind"]
             mark = Watermark.parse(kind, row["watermark"]) if kind else None
-            found[row["table"]] = TableState(row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"],
-                                             row["from"], row["watermark_column"])  # fmt: skip
+            found[row["table"]] = TableState(
+                row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"], row["from"],
+                row["watermark_column"], row["position"], row["spec"], row["moved_by"] or "sync",
+            )  # fmt: skip
         return found
 
-    def move_mark(self, state: TableState) -> None:
-        """Write a table's state: the last step of a sync."""
-        mark = state.watermark
-        self._write(STATE_TABLE, {
-            "table": state.table, "source": state.source, "from": state.from_,
-            "watermark_column": state.watermark_column, "watermark": mark.text() if mark else "",
-            "watermark_kind": mark.kind if mark else "", "run_id": state.run_id, "synced_at": state.synced_at,
-            "_version": state.version,
-        })  # fmt: skip
+    def move_mark(self, *states: TableState) -> None:
+        """Write states of tables: the last step of a sync."""
+        self._write(STATE_TABLE, [
+            {
+                "table": s.table, "source": s.source, "from": s.from_, "watermark_column": s.watermark_column,
+                "watermark": s.watermark.text() if s.watermark else "", "watermark_kind": s.watermark.kind if s.watermark else "",
+                "run_id": s.run_id, "synced_at": s.synced_at, "_version": s.version, "position": s.position, "spec": s.spec,
+                "moved_by": s.moved_by,
+            }
+            for s in states
+        ])  # fmt: skip
 
     def record(self, run: SyncRun, *, version: int) -> None:
         """Write the row of a run."""
         self.prepare()
         row = run.to_dict()
         row.pop("seconds")
-        self._write(RUNS_TABLE, {**row, "_version": version})
+        self._write(RUNS_TABLE, [{**row, "_version": version}])
 
     def runs(self, *, table: str = "", limit: int = 100) -> list[SyncRun]:
         """Past runs, newest first, of one table or of all."""
@@ -150,11 +196,16 @@ class Ledger:
         )
         return [SyncRun(**row) for row in found.to_pylist()]
 
-    def last_runs(self) -> dict[str, SyncRun]:
-        """The newest run of each table, by name."""
+    def last_runs(self, *, most: int = 1) -> dict[str, list[SyncRun]]:
+        """The newest runs of each table, at most so many, newest first, by name."""
         self.prepare()
-        found = self.lake.query(f"select * except _version from {RUNS_TABLE} order by started_at desc limit 1 by table")
-        return {row["table"]: SyncRun(**row) for row in found.to_pylist()}
+        found = self.lake.query(
+            f"select * except _version from {RUNS_TABLE} order by started_at desc limit {{n:UInt32}} by table", {"n": most}
+        )
+        runs: dict[str, list[SyncRun]] = {}
+        for row in found.to_pylist():
+            runs.setdefault(row["table"], []).append(SyncRun(**row))
+        return runs
 
     def runs_between(self, start: dt.datetime, end: dt.datetime) -> list[SyncRun]:
         """Runs that began in `start` <= t < `end`, in order."""
@@ -166,15 +217,18 @@ class Ledger:
         )
         return [SyncRun(**row) for row in found.to_pylist()]
 
-    def _write(self, table: str, row: dict[str, Any]) -> None:
+    def _write(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         import pyarrow as pa
 
+        if not rows:
+            return
         arrays = {}
-        for name, value in row.items():
-            if isinstance(value, dt.datetime):
-                arrays[name] = pa.array([value], pa.timestamp("ms", tz="UTC"))
-            elif name == "_version" or isinstance(value, int):
-                arrays[name] = pa.array([value], pa.uint64())
+        for name, first in rows[0].items():
+            values = [row[name] for row in rows]
+            if isinstance(first, dt.datetime):
+                arrays[name] = pa.array(values, pa.timestamp("ms", tz="UTC"))
+            elif isinstance(first, int):
+                arrays[name] = pa.array(values, pa.uint64())
             else:
-                arrays[name] = pa.array([str(value)], pa.string())
+                arrays[name] = pa.array([str(v) for v in values], pa.string())
         self.lake.insert(table, pa.table(arrays))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ __all__ = ["SyncStatus", "TableStatus", "read_status"]
 
 @dataclass(frozen=True)
 class TableStatus:
-    """One table. `lag_s` is the seconds since the last good run ended: what changed at the source after it is not here yet."""
+    """One table. `moved_by` is who moved the watermark last: `sync`, or a person. `runs` are the last ones, oldest first.
+
+    `lag_s` is the seconds since the last good run ended: what changed at the source after it is not here yet.
+    """
 
     table: str
     source: str
@@ -28,6 +31,9 @@ class TableStatus:
     last_finished_at: dt.datetime | None
     rows_current: int | None
     error: str
+    moved_by: str = ""
+    quarantined: int = 0
+    runs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def overdue(self) -> bool:
@@ -36,7 +42,7 @@ class TableStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """The status as data; times in seconds."""
-        return {**self.__dict__, "overdue": self.overdue}
+        return {**self.__dict__, "runs": list(self.runs), "overdue": self.overdue}
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,14 @@ class SyncStatus(Answer):
                 short_mark(t.watermark),
                 duration(t.lag_s),
                 duration(t.every_s),
+                t.moved_by,
                 t.last_status,
                 t.rows_current,
-            ]  # fmt: skip
+                t.quarantined or None,
+            ]
             for t in self.tables
         ]
-        columns = ["table", "source", "watermark", "lag", "every", "last run", "current rows"]
+        columns = ["table", "source", "watermark", "lag", "every", "moved by", "last run", "current rows", "quarantined"]
         yield Grid(columns, rows, empty="no table yet; add one to sync_jobs/tables.yml")
         for t in self.tables:
             if t.error:
@@ -84,13 +92,27 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def _point(run: SyncRun) -> dict[str, Any]:
+    return {
+        "mode": run.mode, "status": run.status, "finished_at": run.finished_at, "rows_read": run.rows_read,
+        "inserted": run.inserted, "deleted": run.deleted, "seconds": round(run.seconds, 3),
+    }  # fmt: skip
+
+
 def read_status(
-    plan: SyncPlan, states: Mapping[str, TableState], runs: Mapping[str, SyncRun], rows: Mapping[str, int], *, now: dt.datetime
+    plan: SyncPlan,
+    states: Mapping[str, TableState],
+    runs: Mapping[str, Sequence[SyncRun]],
+    rows: Mapping[str, int],
+    quarantined: Mapping[str, int],
+    *,
+    now: dt.datetime,
 ) -> SyncStatus:
     """Put the pieces together, in the order of the plan. Pure: `now` is the caller's clock."""
     found = []
     for job in plan.tables.values():
-        state, run = states.get(job.table), runs.get(job.table)
+        state, last = states.get(job.table), list(runs.get(job.table, ()))
+        run = last[0] if last else None
         found.append(
             TableStatus(
                 job.table,
@@ -102,6 +124,9 @@ def read_status(
                 run.finished_at if run else None,
                 rows.get(job.table),
                 run.error if run else "",
-            )  # fmt: skip
+                state.moved_by if state else "",
+                quarantined.get(job.table, 0),
+                tuple(_point(r) for r in reversed(last)),
+            )
         )
     return SyncStatus(tuple(found))

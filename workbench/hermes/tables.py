@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -27,9 +29,9 @@ class Source:
 
     name: str
     connector: str
-    options: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
 
-    def resolved(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    def resolved(self, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The options with `${NAME}` replaced from the environment.
 
         Raises:
@@ -42,7 +44,14 @@ class Source:
                 raise SourceError(f"source {self.name}: {match[1]} is not set", hint=f"export {match[1]}=... and run it again")
             return env[match[1]]
 
-        return {k: re.sub(r"\$\{(\w+)\}", value, v) for k, v in self.options.items()}
+        def filled(written: Any) -> Any:
+            if isinstance(written, Mapping):
+                return {k: filled(v) for k, v in written.items()}
+            if isinstance(written, (list, tuple)):
+                return [filled(v) for v in written]
+            return re.sub(r"\$\{(\w+)\}", value, written)
+
+        return {k: filled(v) for k, v in self.options.items()}
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,13 @@ class TableJob:
     lookback: float = 0.0
     deletes: str = "sweep"
     columns: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the connector knows of a table beyond `from`
+
+    @property
+    def spec(self) -> str:
+        """A short text that is another one when the table is to be read in another way."""
+        read = (self.source, self.from_, self.key, self.watermark, self.deletes, sorted(self.columns.items()), repr(self.options))
+        return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
 
     @property
     def raw(self) -> str:
@@ -101,6 +117,7 @@ def load_plan(workspace: Path) -> SyncPlan:
     tables: dict[str, TableJob] = {}
     jobs: dict[str, Mapping[str, Any]] = {}
     lines: dict[tuple[str, str], Entry] = {}
+    rest: dict[str, dict[str, Entry]] = {}
     for path in sorted((workspace / "sync_jobs").glob("*.yml")):
         entry = read_yaml(path, problems, name=str(path.relative_to(workspace)))
         if entry is None:
@@ -115,7 +132,7 @@ def load_plan(workspace: Path) -> SyncPlan:
                 if kind == "source":
                     sources[name] = _source(name, body, problems)
                 else:
-                    tables[name] = _table(name, body, problems)
+                    tables[name], rest[name] = _table(name, body, problems)
         jobs.update({name: body.plain() for name, body in top.mapping("jobs", {}).items()})
         top.done()
     for name, job in tables.items():
@@ -125,6 +142,14 @@ def load_plan(workspace: Path) -> SyncPlan:
             near = nearest(job.source, sources)
             tail = f"did you mean {near[0]!r}?" if near else "it stands under no `sources:`"
             problems.append(Problem(at.file, at.line, f"table {name!r} has the unknown source {job.source!r}; {tail}"))
+        connector = sources[job.source].connector if job.source in sources else ""
+        if connector in connector_names():
+            options = _options(rest[name], find_connector(connector).table_options_class, f"table {name!r} ({connector})", problems)
+            tables[name] = dataclasses.replace(job, options=options)
+            continue
+        for key, value in rest[name].items():  # nobody knows what its connector takes; what looks like a key of ours is said
+            if near := nearest(key, _TABLE_KEYS):
+                problems.append(Problem(value.file, value.line, f"unknown key {key!r} of table {name!r}; did you mean {near[0]!r}?"))
     if problems:
         raise InvalidFiles("sync_jobs", problems)
     return SyncPlan(sources, tables, jobs)
@@ -133,26 +158,53 @@ def load_plan(workspace: Path) -> SyncPlan:
 def _source(name: str, body: Entry, problems: list[Problem]) -> Source:
     fields = Fields(body, f"source {name!r}", problems)
     connector = fields.choice("connector", connector_names())
-    options: dict[str, str] = {}
-    known: dict[str, bool] = option_names(find_connector(connector)) if connector in connector_names() else {}
-    for key, value in fields.rest():
-        if known and key not in known:
-            near = nearest(key, known)
-            tail = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
-            problems.append(Problem(value.file, value.line, f"unknown key {key!r} of source {name!r} ({connector}); {tail}"))
-        elif isinstance(value.value, (dict, list)) or value.value is None:
-            problems.append(Problem(value.file, value.line, f"{key!r} of source {name!r} must be text"))
-        else:
-            options[key] = str(value.value)
-    for key, needed in known.items():
+    if connector not in connector_names():
+        return Source(name, connector, {})
+    options = _options(dict(fields.rest()), find_connector(connector).options_class, f"source {name!r} ({connector})", problems)
+    for key, needed in option_names(find_connector(connector).options_class).items():
         if needed and key not in options:
             fields.wrong(f"source {name!r} ({connector}) needs the key {key!r}")
-    if _PASSWORD.search(options.get("dsn", "")):
+    for key, value in options.items():
+        if key in _SECRET_OPTIONS and isinstance(value, str) and value and not re.search(r"\$\{\w+\}", value):
+            fields.wrong(f"source {name!r} has a secret in the file; write it as ${{NAME}} and set NAME in the environment", key)
+    if _PASSWORD.search(str(options.get("dsn", ""))):
         fields.wrong(f"source {name!r} has a password in the file; write it as ${{NAME}} and set NAME in the environment", "dsn")
     return Source(name, connector, options)
 
 
-def _table(name: str, body: Entry, problems: list[Problem]) -> TableJob:
+_SECRET_OPTIONS = ("password", "token", "secret")
+
+
+def _options(written: Mapping[str, Entry], options_class: type, what: str, problems: list[Problem]) -> dict[str, Any]:
+    """Options as plain data, scalars as text; a problem for each that the class has no field for."""
+    known = option_names(options_class)
+    found: dict[str, Any] = {}
+    for key, value in written.items():
+        if key not in known:
+            near = nearest(key, [*known, *_TABLE_KEYS] if what.startswith("table") else known)
+            tail = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known) if known else "it takes no more keys"
+            problems.append(Problem(value.file, value.line, f"unknown key {key!r} of {what}; {tail}"))
+        elif value.value is None:
+            problems.append(Problem(value.file, value.line, f"{key!r} of {what} is empty"))
+        else:
+            found[key] = _texts(value.plain())
+    return found
+
+
+def _texts(value: Any) -> Any:
+    """Plain data with every scalar as text, as it would be written in YAML."""
+    if isinstance(value, Mapping):
+        return {str(k): _texts(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_texts(v) for v in value]
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+_TABLE_KEYS = ("source", "from", "key", "watermark", "every", "lookback", "deletes", "columns")
+
+
+def _table(name: str, body: Entry, problems: list[Problem]) -> tuple[TableJob, dict[str, Entry]]:
+    """A table, and the keys that its connector has to know."""
     fields = Fields(body, f"table {name!r}", problems)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         fields.wrong(f"table {name!r}: a raw table's name has letters, digits and _ and begins with a letter")
@@ -175,8 +227,7 @@ def _table(name: str, body: Entry, problems: list[Problem]) -> TableJob:
             problems.append(Problem(entry.file, entry.line, f"column {column!r} of table {name!r}: `drop` or a ClickHouse type"))
         if entry.value == "drop" and column in (*key, watermark):
             problems.append(Problem(entry.file, entry.line, f"column {column!r} of table {name!r} is its key or watermark; keep it"))
-    fields.done()
-    return TableJob(name, source, from_, key, watermark, every, lookback, deletes, columns)
+    return TableJob(name, source, from_, key, watermark, every, lookback, deletes, columns), dict(fields.rest())
 
 
 def _seconds(fields: Fields, key: str) -> float | None:

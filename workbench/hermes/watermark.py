@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from workbench.errors import UsageError
 
-__all__ = ["Watermark", "parse_duration", "short_mark"]
+__all__ = ["Watermark", "parse_duration", "parse_mark", "short_mark"]
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _SHORT = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -64,6 +64,19 @@ class Watermark:
             return Watermark(self.value - int(lookback))
         return self
 
+    def cuts(self, high: Watermark, parts: int) -> list[Watermark]:
+        """Points from this one to `high`, both among them, that cut what lies between in at most so many equal parts.
+
+        >>> [m.value for m in Watermark(0).cuts(Watermark(10), 3)]
+        [0, 3, 6, 10]
+        """
+        low, top, count = self.value, high.value, max(1, parts)
+        if isinstance(low, dt.datetime) and isinstance(top, dt.datetime):
+            return [self, *(Watermark(low + (top - low) * n / count) for n in range(1, count)), high]
+        if isinstance(low, int) and isinstance(top, int):
+            return [self, *map(Watermark, sorted({low + (top - low) * n // count for n in range(1, count)} - {low, top})), high]
+        return [self, high]
+
     def text(self) -> str:
         """The form it is kept in: ISO 8601 in UTC to the microsecond, digits, or the text itself."""
         if isinstance(self.value, dt.datetime):
@@ -80,6 +93,19 @@ class Watermark:
         if kind == "time":
             return cls(dt.datetime.fromisoformat(text))
         return cls(int(text) if kind == "integer" else text)
+
+
+def parse_mark(kind: str, written: str) -> Watermark:
+    """A watermark as a person writes it: an ISO 8601 time (without a zone UTC), digits, or a text.
+
+    Raises:
+        UsageError: it is not of that kind.
+    """
+    try:
+        return Watermark.parse(kind, written.strip())
+    except (ValueError, OverflowError):
+        how = "a time such as 2024-01-31 or 2024-01-31T12:00:00Z" if kind == "time" else "a whole number"
+        raise UsageError(f"{written!r} is no watermark of this table", hint=f"write {how}") from None
 
 
 def short_mark(text: str) -> str:

@@ -18,18 +18,21 @@ not fit is an error that names it.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote as quote_url
 
-from workbench.errors import LakeUnavailable, QueryError, SourceError, UnknownName
-from workbench.hermes.connector import SourceColumn, SourceTable, staged
+from workbench.errors import LakeUnavailable, Misfit, QueryError, SourceError, UnknownName
+from workbench.hermes.connector import Ranges, SourceColumn, SourceTable, Span, staged
 from workbench.hermes.sample import build_sample
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
@@ -49,10 +52,19 @@ class Options:
     sample: str = ""
 
 
+@dataclass(frozen=True)
+class TableOptions:
+    """`query`: SQL to be read instead of a table or view."""
+
+    query: str = ""
+
+
 class Connector:
     """One SQLite file, opened read-only."""
 
     options_class: ClassVar[type] = Options
+    table_options_class: ClassVar[type] = TableOptions
+    is_near: ClassVar[bool] = True  # a page of the file holds whole rows: all columns cost little more than some
 
     def __init__(self, options: Options, *, workspace: Path, lake: Lake) -> None:
         self.path = (workspace / Path(options.path).expanduser()).resolve()
@@ -67,8 +79,10 @@ class Connector:
 
     # --- the contract
 
-    def describe(self, table: str, *, key: Sequence[str]) -> SourceTable:
+    def describe(self, table: str, *, key: Sequence[str], options: Any = None) -> SourceTable:
         """See `Connector.describe`."""
+        if options is not None and options.query:
+            return self._describe_query(table, options, key)
         found = self._read('select name, type, "notnull" from pragma_table_info(?)', (table,))
         if not found:
             known = self._read("select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite_%'")
@@ -78,6 +92,20 @@ class Connector:
             base = _type_of(declared)
             columns.append(SourceColumn(name, base if not_null or name in key else f"Nullable({base})", declared))
         return SourceTable(table, tuple(columns))
+
+    def _describe_query(self, table: str, options: TableOptions, key: Sequence[str]) -> SourceTable:
+        """A query has names but no declared types: a temporary view of it has both, where its columns are plain ones of a table."""
+        connection = self._connection()
+        try:
+            connection.execute(f"create temporary view if not exists {_name(_view(options.query))} as {options.query}")
+        except sqlite3.Error as error:
+            raise SourceError(f"{self.path.name}: the query of {table} cannot be read: {error}", hint="check `query:`") from None
+        found = self._read('select name, type, "notnull" from pragma_table_info(?)', (_view(options.query),))
+        columns = tuple(
+            SourceColumn(name, _type_of(declared) if name in key else f"Nullable({_type_of(declared)})", declared)
+            for name, declared, _ in found
+        )
+        return SourceTable(_view(options.query), columns, options)
 
     def high_mark(self, table: SourceTable, column: str) -> Watermark | None:
         """See `Connector.high_mark`."""
@@ -94,9 +122,19 @@ class Connector:
         return Watermark(dt.datetime.fromisoformat(value) if kind == "Date32" else value if isinstance(value, int) else str(value))
 
     @contextmanager
-    def rows(self, table: SourceTable, columns: Sequence[str], *, watermark: str = "", since: Watermark | None = None) -> Iterator[str]:
+    def rows(
+        self, table: SourceTable, columns: Sequence[str], *, within: Span | Ranges | None = None, as_text: bool = False
+    ) -> Iterator[str]:
         """See `Connector.rows`."""
         wanted = [table.column(c) for c in columns]
+        span = within if isinstance(within, Span) else None
+        watermark, since = (span.column, span.low) if span else ("", None)
+        if as_text:
+            bound, parameters, _ = _bound(watermark, since)
+            texts = [SourceColumn(c.name, "Nullable(String)", c.source_type) for c in wanted]
+            with staged(self.lake, texts, self._batches(table, texts, bound, parameters, meant=wanted)) as select:
+                yield select
+            return
         # a type of the user's that this module does not read is cast to, in the lake, from the type of the column
         read = [_read_as(c) for c in wanted]
         casts = ", ".join(
@@ -116,6 +154,26 @@ class Connector:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    # --- positions
+
+    def position(self) -> str:
+        """See `HasPositions.position`: what every write to the file changes."""
+        self._connection()
+        try:
+            with open(self.path, "rb") as file:
+                head = file.read(100)[24:100].hex()  # the change counter, and what the schema and version count
+            wal, shared = (self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))
+            index = shared.read_bytes()[:48].hex() if shared.exists() else ""
+            sizes = [f"{at.st_ino}.{at.st_size}.{at.st_mtime_ns}" for f in (self.path, wal) if f.exists() and (at := f.stat())]
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be read: {error.strerror}", hint="check the rights of the file") from None
+        return f"{' '.join(sizes)} {head} {index}"
+
+    def unchanged(self, position: str) -> bool:
+        """See `HasPositions.unchanged`. A file written within the last second may have the same time for two states."""
+        fresh = max((f.stat().st_mtime for f in self.path.parent.glob(f"{glob_escape(self.path.name)}*")), default=0.0)
+        return time.time() - fresh > 1.0 and self.position() == position
 
     # --- reading SQLite
 
@@ -162,7 +220,7 @@ class Connector:
                 where = f"from {_name(table.name)} where {bound} and {misfits[column]} limit 1"
                 ((value,),) = self._read(f"select {_name(column)} {where}", parameters)
                 kind = table.column(column)
-                raise SourceError(
+                raise Misfit(
                     f"{self.path.name}: {table.name}.{column} ({kind.source_type}) has {count} value(s) that do not fit {kind.type}, "
                     f"for example {_shown(value)}{self._row(where, parameters)}",
                     hint="correct them at the source, or give the column another type under `columns:`",
@@ -184,8 +242,8 @@ class Connector:
         if any(re.search(r'["\\\x00-\x1f]', name) for name in (table.name, *(c.name for c in table.columns))):
             return False  # it quotes such names in a way that SQLite does not read
         function = f"sqlite({quote_text(str(self.path))}, {quote_text(table.name)})"
-        if self.lake.embedded is None and not self.path.exists():
-            return False
+        if self.lake.embedded is None and not self.path.exists() or table.options is not None and table.options.query:
+            return False  # on another machine, or a temporary view that only this connection knows
         try:
             seen = self.lake.query(f"describe table {function}")
         except LakeUnavailable:
@@ -203,10 +261,13 @@ class Connector:
 
     # --- Python reads
 
-    def _batches(self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any]) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, table: SourceTable, wanted: Sequence[SourceColumn], bound: str, parameters: list[Any], *, meant: Sequence[SourceColumn] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows; with `meant` as the texts of values of those columns, whether they fit or not."""
         import pyarrow as pa
 
-        readers = [_reader(c) for c in wanted]
+        readers = [_text_reader(_read_as(c)) for c in meant] or [_reader(c) for c in wanted]
         types = [_arrow_type(c) for c in wanted]
         names = ", ".join(_name(c.name) for c in wanted)
         try:
@@ -264,6 +325,10 @@ def _parse_time(text: Any, otherwise: str = "") -> dt.datetime:
             raise
         read = dt.datetime.fromisoformat(otherwise)
     return read.astimezone(dt.timezone.utc) if read.tzinfo else read.replace(tzinfo=dt.timezone.utc)
+
+
+def _view(query: str) -> str:
+    return f"query {hashlib.sha256(query.encode()).hexdigest()[:16]}"
 
 
 def _name(text: str) -> str:
@@ -365,6 +430,24 @@ def _reader(column: SourceColumn) -> Callable[[Any], Any]:
     if type_ == "String":
         return lambda value: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
     return lambda value: value
+
+
+def _text_reader(column: SourceColumn) -> Callable[[Any], bytes]:
+    """What turns a value of SQLite into the text of it as the column's type, or into the text that it is."""
+    read, as_text = _reader(column), _reader(SourceColumn("", "String", ""))
+
+    def text(value: Any) -> bytes:
+        try:
+            known = read(value)
+        except (TypeError, ValueError, ArithmeticError):
+            return bytes(as_text(value))
+        if isinstance(known, dt.datetime):
+            return known.strftime("%Y-%m-%d %H:%M:%S.%f").encode()
+        if isinstance(known, Decimal) and isinstance(value, float) and abs(value - float(known)) > 1e-9:
+            known = value
+        return bytes(as_text(value if isinstance(known, bool) or not isinstance(value, (float, str)) else known))
+
+    return text
 
 
 def _arrow_type(column: SourceColumn) -> Any:

@@ -1,0 +1,233 @@
+"""Rows that do not fit: `skygraph.quarantine` keeps them as texts, with the reason, until they fit or are gone.
+
+A table read carefully is read as texts; each row whose every text casts to its column goes on, each other one is set apart
+here, one current row per key. A key leaves the quarantine when a good row of it lands, or when the source no longer has it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.answer import Answer, Block, Grid, Note
+from workbench.hermes.connector import SourceColumn, SourceTable, Stage
+from workbench.hermes.tables import TableJob
+from workbench.lake import Lake
+from workbench.lake.sql import Column, create_replacing, current, quote, quote_table, quote_text
+
+__all__ = ["Quarantine", "QuarantineList", "prepare_quarantine", "read_quarantine"]
+
+TABLE = "skygraph.quarantine"
+_COLUMNS = (
+    Column("table", "String"),
+    Column("key", "String"),
+    Column("reason", "String"),
+    Column("row", "String"),
+    Column("run_id", "String"),
+    Column("quarantined_at", "DateTime64(3, 'UTC')"),
+    Column("_version", "UInt64"),
+    Column("_deleted", "UInt8"),
+)
+
+
+def prepare_quarantine(lake: Lake) -> None:
+    """Make the table; does nothing when it is there."""
+    lake.create_database("skygraph")
+    lake.command(
+        create_replacing(TABLE, _COLUMNS, key=["table", "key"], version="_version", deleted="_deleted", placement=lake.placement),
+        retry=True,
+    )
+
+
+@dataclass(frozen=True)
+class QuarantineList(Answer):
+    """Rows that did not fit, newest first: `table`, `key` and `row` (values as texts), `reason`, `run_id`, `quarantined_at`."""
+
+    rows: tuple[dict[str, Any], ...]
+    total: int
+
+    def to_dict(self) -> Any:
+        """A row per quarantined row."""
+        return list(self.rows)
+
+    def blocks(self) -> Iterator[Block]:
+        """A grid: table, key, reason."""
+        shown = [[r["table"], ", ".join(r["key"].values()), r["reason"], r["quarantined_at"]] for r in self.rows]
+        yield Grid(["table", "key", "reason", "since"], shown, empty="no row is in quarantine: everything that was read fits")
+        if self.total > len(self.rows):
+            yield Note(f"the newest {len(self.rows)} of {self.total}; name a table to see more of it", "quiet")
+        if self.rows:
+            yield Note("correct them at the source, or set a type under `columns:` and `skygraph sync quarantine replay`", "quiet")
+
+
+def read_quarantine(lake: Lake, tables: Sequence[str], *, limit: int) -> QuarantineList:
+    """The rows in quarantine, of these tables or of all."""
+    import json
+
+    prepare_quarantine(lake)
+    where = "where table in {t:Array(String)}" if tables else ""
+    bound: dict[str, Any] = {"t": list(tables)} if tables else {}
+    total = int(lake.scalar(f"select count() from {TABLE} {where}", bound))
+    found = lake.query(
+        f"select table, key, reason, row, run_id, quarantined_at from {TABLE} {where} "
+        "order by quarantined_at desc, table, key limit {n:UInt32}",
+        {**bound, "n": limit},
+    )
+    rows = tuple({**row, "key": json.loads(row["key"]), "row": json.loads(row["row"])} for row in found.to_pylist())
+    return QuarantineList(rows, total)
+
+
+class Quarantine:
+    """The quarantine of one table in one run. `set_apart` counts the rows that this run put there."""
+
+    def __init__(self, lake: Lake, job: TableJob, run_id: str) -> None:
+        self.lake, self.job, self.run_id = lake, job, run_id
+        self.set_apart = 0
+        self._count: int | None = None
+
+    def count(self) -> int:
+        """Rows of the table that are there now."""
+        if self._count is None:
+            self._count = int(self.lake.scalar(f"select count() from {TABLE} where table = {{t:String}}", {"t": self.job.table}))
+        return self._count
+
+    def keys(self) -> str:
+        """A SELECT of the keys that are there, as `key_text` writes them."""
+        return f"select key from {current(TABLE)} where table = {quote_text(self.job.table)}"
+
+    def key_text(self) -> str:
+        """An expression: the key of a row that landed, or of one that is texts, as the quarantine keeps it."""
+        parts = ", ".join(f"{quote_text(k)}, ifNull(toString({quote(k)}), '')" for k in self.job.key)
+        return f"toJSONString(map({parts}))"
+
+    def sort_out(self, select: str, into: Stage, source: SourceTable, *, where: str, tag: str) -> tuple[int, int]:
+        """Rows as texts: those that fit go into the stage if `where` holds for them, the others here.
+
+        Returns all rows that were read, and the bytes of those that fit.
+        """
+        texts = Stage(self.lake, [SourceColumn(c.name, "Nullable(String)", "") for c in source.columns])
+        try:
+            rows, _ = self.lake.fill(f"insert into {quote_table(texts.table)}\nselect * from (\n{select}\n)", tag=tag)
+            return rows, self._cast(quote_table(texts.table), into, source.columns, where=where, tag=tag)
+        finally:
+            texts.drop()
+
+    def cast_again(self, into: Stage) -> int:
+        """Cast the rows that are there to the columns of the stage; those that fit go into it. Returns how many were tried."""
+        texts = ", ".join(
+            f"if(JSONHas(row, {quote_text(c.name)}), JSONExtract(row, {quote_text(c.name)}, 'Nullable(String)'), null) as {quote(c.name)}"
+            for c in into.columns
+        )
+        tried = self.count()
+        relation = f"(select {texts} from {current(TABLE)} where table = {quote_text(self.job.table)})"
+        self._cast(relation, into, into.columns, where="", tag=f"sync:{self.job.table}:{self.run_id}:")
+        return tried
+
+    def _cast(self, relation: str, into: Stage, columns: Sequence[SourceColumn], *, where: str, tag: str) -> int:
+        casts = ", ".join(f"{cast_text(quote(c.name), c.type)} as {quote(f'v{n}')}" for n, c in enumerate(columns))
+        reasons = ", ".join(_reason(c, quote(c.name), quote(f"v{n}"), is_key=c.name in self.job.key) for n, c in enumerate(columns))
+        values = ", ".join(
+            f"assumeNotNull({quote(f'v{n}')}) as {quote(c.name)}"
+            if not c.type.startswith(_CAN_BE_NULL)
+            else f"{quote(f'v{n}')} as {quote(c.name)}"
+            for n, c in enumerate(columns)
+        )
+        names = ", ".join(quote(c.name) for c in columns)
+        judged = f"select *, arrayFilter(x -> x != '', [{reasons}]) as `_why` from (select *, {casts} from {relation})"
+        good = f"select {values} from ({judged}) where empty(`_why`)"
+        chosen = f" where {where}" if where else ""
+        _, size = self.lake.fill(f"insert into {quote_table(into.table)} ({names})\nselect {names} from (\n{good}\n){chosen}", tag=tag)
+        row = ", ".join(f"{quote_text(c.name)}, {quote(c.name)}" for c in columns)
+        now = dt.datetime.now(dt.timezone.utc)
+        added, _ = self.lake.fill(
+            f"insert into {quote_table(TABLE)}\n"
+            f"select {{table:String}}, {self.key_text()}, arrayStringConcat(`_why`, '; '), toJSONString(map({row})), {{run:String}}, "
+            f"now64(3), {{version:UInt64}}, 0 from ({judged}) where notEmpty(`_why`)",
+            {"table": self.job.table, "run": self.run_id, "version": int(now.timestamp() * 1_000_000)},
+            tag=tag,
+        )
+        self.set_apart += added
+        self._count = None
+        return size
+
+    def forget_good(self, landed: Stage) -> None:
+        """Keys of which a good row has landed leave."""
+        self._forget(f"key in (select {self.key_text()} from {quote_table(landed.table)})")
+
+    def forget_gone(self, listed: Stage) -> None:
+        """Keys that are not among all those of the source leave; those that this run set apart are at the source."""
+        self._forget(f"run_id != {quote_text(self.run_id)} and key not in (select {self.key_text()} from {quote_table(listed.table)})")
+
+    def _forget(self, condition: str) -> None:
+        if not self.count():
+            return
+        names = "table, key, reason, row, run_id, quarantined_at"
+        self.lake.command(
+            f"insert into {quote_table(TABLE)} select {names}, _version + 1, 1 from {current(TABLE)} "
+            f"where table = {{t:String}} and {condition}",
+            {"t": self.job.table},
+        )
+        self._count = None
+
+
+_CAN_BE_NULL = ("Nullable(", "LowCardinality(Nullable(")
+_TIME = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
+
+
+def bare(type_: str) -> str:
+    """A type without Nullable and LowCardinality.
+
+    >>> bare("LowCardinality(Nullable(String))"), bare("Nullable(DateTime64(6, 'UTC'))")
+    ('String', "DateTime64(6, 'UTC')")
+    """
+    while match := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", type_):
+        type_ = match[1]
+    return type_
+
+
+def cast_text(text: str, type_: str) -> str:
+    """An expression: the value of a text in a type, null when it does not fit or would be changed. `text` is a Nullable(String)."""
+    plain = bare(type_)
+    if plain == "String":
+        return text
+    if plain == "Bool":
+        low = f"lower({text})"
+        return f"multiIf({low} in ('1', 't', 'true'), true, {low} in ('0', 'f', 'false'), false, null)::Nullable(Bool)"
+    known = f"ifNull({text}, '')"
+    day = f"substring({known}, 1, 10)"
+    # read back: the engine takes the 31st of February for a day of March, and a time out of its range for another
+    is_day = f"match({known}, {quote_text(_TIME)}) and toString(toDate32OrNull({day})) = {day}"
+    if plain.startswith("DateTime"):
+        fraction = re.match(r"DateTime64\((\d)", plain)
+        parsed = f"parseDateTime64BestEffortOrNull({text}, {fraction[1] if fraction else 0}, 'UTC')"
+        return f"if({is_day}, accurateCastOrNull({parsed}, {quote_text(plain)}), null)"
+    if plain in ("Date", "Date32"):
+        return f"if({is_day}, accurateCastOrNull(toDate32OrNull({day}), {quote_text(plain)}), null)"
+    cast = f"accurateCastOrNull({text}, {quote_text(plain)})"
+    if re.fullmatch(r"U?Int\d+", plain):  # 05021 is a text, not a number
+        return f"if(toString({cast}) = {known}, {cast}, null)"
+    if plain.startswith("Float"):  # 1e999 is no infinity
+        return f"if(isInfinite({cast}) and not match(lower({known}), 'inf'), null, {cast})"
+    if plain.startswith("Decimal"):
+        precision, scale = (int(n) for n in plain.removeprefix("Decimal(").rstrip(")").split(","))
+        whole = f"extract({known}, '^-?0*(\\\\d*)')"
+        digits = f"trimRight(extract({known}, '^-?\\\\d*\\\\.(\\\\d+)$'), '0')"
+        return f"if(length({digits}) <= {scale} and length({whole}) <= {precision - scale}, {cast}, null)"
+    if plain.startswith(("Array(", "Map(", "Tuple(", "JSON", "Variant(", "Dynamic")):
+        return f"JSONExtract({known}, {quote_text(plain)})"
+    return cast
+
+
+def _reason(column: SourceColumn, text: str, value: str, *, is_key: bool) -> str:
+    """An expression: why a text does not fit its column; '' when it does."""
+    name = column.name
+    if bare(column.type).startswith(("Array(", "Map(", "Tuple(")):
+        return "''"
+    wrong = quote_text(f"{name} is not {bare(column.type)}: ")
+    missing = (
+        "'' " if column.type.startswith(_CAN_BE_NULL) else quote_text(f"{name} has no value" + (", and is in the key" if is_key else ""))
+    )
+    return f"multiIf({text} is null, {missing}, {value} is null, concat({wrong}, substringUTF8(assumeNotNull({text}), 1, 80)), '')"
