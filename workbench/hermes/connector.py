@@ -58,11 +58,16 @@ def machine() -> str:
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """A column as it lands: its name, its ClickHouse type, and its type at the source as the source calls it."""
+    """A column as it lands: its name, its ClickHouse type, and its type at the source as the source calls it.
+
+    A type that was guessed from values (of a CSV file, say) counts only until the raw table has one; after that a value that
+    does not fit is the value's fault.
+    """
 
     name: str
     type: str
     source_type: str
+    is_guessed: bool = False
 
 
 @dataclass(frozen=True)

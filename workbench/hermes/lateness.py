@@ -96,7 +96,7 @@ def _measure(lake: Lake, job: TableJob) -> TableLateness:
     else:
         return TableLateness(job.table, False, 0, 0, 0, job.lookback, 0, job.lookback, 0, job.deletes == "sweep")
     steps = [s for s in _STEPS_S if s > 0] if "Date" in type_ else [1, 10, 100, 1000, 10_000, 100_000]
-    missed = ", ".join(f"countIf(late > {float(s)})" for s in (0, *steps, job.lookback))
+    missed = ", ".join(f"countIf(late > {float(s)}) as m{n}" for n, s in enumerate((0, *steps, job.lookback)))
     found = lake.query_history(
         f"select count(), max(late), {missed} from (\n"
         f"select greatest(0, {behind}) as late from {quote_table(job.raw)} as r\n"

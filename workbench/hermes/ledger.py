@@ -89,7 +89,7 @@ class SyncRun:
     """One run of one table, with its receipt.
 
     `mode` is `incremental` (from the watermark), `full` (every row compared), `unchanged` (the source said that nothing changed),
-    `backfill`, `replay` or `rewind`; `status` is ok or failed. Counts are rows: `rows_read` from the source, `inserted` new and
+    `backfill`, `replay` or `rewind`; `status` is ok, failed or stopped. Counts are rows: `rows_read` from the source, `inserted` new and
     changed ones, `unchanged` those that were current already, `deleted` tombstones written, `quarantined` rows with a value that
     does not fit. `bytes` are of the rows as they landed. The checksums are over all columns of the rows that were read: as they
     came from the source, and as they are current in the lake after the run. `ranges`, `ranges_differing` and `keys_listed` tell

@@ -7,13 +7,13 @@ here, one current row per key. A key leaves the quarantine when a good row of it
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.hermes.connector import SourceColumn, SourceTable, Stage
+from workbench.hermes.landing import bare, can_be_null, is_array_text, parse_text
 from workbench.hermes.tables import TableJob
 from workbench.lake import Lake
 from workbench.lake.sql import Column, create_replacing, current, quote, quote_table, quote_text
@@ -127,7 +127,7 @@ class Quarantine:
         return tried
 
     def _cast(self, relation: str, into: Stage, columns: Sequence[SourceColumn], *, where: str, tag: str) -> int:
-        casts = ", ".join(f"{cast_text(quote(c.name), c.type)} as {quote(f'v{n}')}" for n, c in enumerate(columns))
+        casts = ", ".join(f"{parse_text(quote(c.name), c.type)} as {quote(f'v{n}')}" for n, c in enumerate(columns))
         reasons = ", ".join(_reason(c, quote(c.name), quote(f"v{n}"), is_key=c.name in self.job.key) for n, c in enumerate(columns))
         values = ", ".join(
             f"assumeNotNull({quote(f'v{n}')}) as {quote(c.name)}"
@@ -174,59 +174,14 @@ class Quarantine:
 
 
 _CAN_BE_NULL = ("Nullable(", "LowCardinality(Nullable(")
-_TIME = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
-
-
-def bare(type_: str) -> str:
-    """A type without Nullable and LowCardinality.
-
-    >>> bare("LowCardinality(Nullable(String))"), bare("Nullable(DateTime64(6, 'UTC'))")
-    ('String', "DateTime64(6, 'UTC')")
-    """
-    while match := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", type_):
-        type_ = match[1]
-    return type_
-
-
-def cast_text(text: str, type_: str) -> str:
-    """An expression: the value of a text in a type, null when it does not fit or would be changed. `text` is a Nullable(String)."""
-    plain = bare(type_)
-    if plain == "String":
-        return text
-    if plain == "Bool":
-        low = f"lower({text})"
-        return f"multiIf({low} in ('1', 't', 'true'), true, {low} in ('0', 'f', 'false'), false, null)::Nullable(Bool)"
-    known = f"ifNull({text}, '')"
-    day = f"substring({known}, 1, 10)"
-    # read back: the engine takes the 31st of February for a day of March, and a time out of its range for another
-    is_day = f"match({known}, {quote_text(_TIME)}) and toString(toDate32OrNull({day})) = {day}"
-    if plain.startswith("DateTime"):
-        fraction = re.match(r"DateTime64\((\d)", plain)
-        parsed = f"parseDateTime64BestEffortOrNull({text}, {fraction[1] if fraction else 0}, 'UTC')"
-        return f"if({is_day}, accurateCastOrNull({parsed}, {quote_text(plain)}), null)"
-    if plain in ("Date", "Date32"):
-        return f"if({is_day}, accurateCastOrNull(toDate32OrNull({day}), {quote_text(plain)}), null)"
-    cast = f"accurateCastOrNull({text}, {quote_text(plain)})"
-    if re.fullmatch(r"U?Int\d+", plain):  # 05021 is a text, not a number
-        return f"if(toString({cast}) = {known}, {cast}, null)"
-    if plain.startswith("Float"):  # 1e999 is no infinity
-        return f"if(isInfinite({cast}) and not match(lower({known}), 'inf'), null, {cast})"
-    if plain.startswith("Decimal"):
-        precision, scale = (int(n) for n in plain.removeprefix("Decimal(").rstrip(")").split(","))
-        whole = f"extract({known}, '^-?0*(\\\\d*)')"
-        digits = f"trimRight(extract({known}, '^-?\\\\d*\\\\.(\\\\d+)$'), '0')"
-        return f"if(length({digits}) <= {scale} and length({whole}) <= {precision - scale}, {cast}, null)"
-    if plain.startswith(("Array(", "Map(", "Tuple(", "JSON", "Variant(", "Dynamic")):
-        return f"JSONExtract({known}, {quote_text(plain)})"
-    return cast
 
 
 def _reason(column: SourceColumn, text: str, value: str, *, is_key: bool) -> str:
     """An expression: why a text does not fit its column; '' when it does."""
     name = column.name
-    if bare(column.type).startswith(("Array(", "Map(", "Tuple(")):
-        return "''"
     wrong = quote_text(f"{name} is not {bare(column.type)}: ")
+    if not can_be_null(bare(column.type)):
+        return f"if({is_array_text(text)}, '', concat({wrong}, substringUTF8(assumeNotNull({text}), 1, 80)))"
     missing = (
         "'' " if column.type.startswith(_CAN_BE_NULL) else quote_text(f"{name} has no value" + (", and is in the key" if is_key else ""))
     )

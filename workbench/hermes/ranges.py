@@ -1,22 +1,36 @@
 """Fingerprints of key ranges: how two servers agree on many keys without sending them.
 
-Pure. A row's whole numbers are folded into two hashes below 2^31 - 1, in arithmetic that PostgreSQL, MySQL and ClickHouse all do
-the same way in 64 bits; a range's fingerprint is the count of its rows and the sums of both. Two ranges of different keys have
-the same fingerprint by accident about once in 2^60.
+Pure. A row's whole numbers are folded twice, with other constants, into hashes below 2^31 - 1, in arithmetic that PostgreSQL, MySQL
+and ClickHouse do alike in 64 bits; a range's fingerprint is the count of its rows and the sums of both. A swap of keys that goes
+unseen has a chance of about one in 2^60, and another one each time, as the ranges move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from workbench.hermes.connector import Fingerprint
 
-__all__ = ["differing", "hash_expressions", "is_whole_number", "merge_ranges"]
+__all__ = ["CLICKHOUSE", "MYSQL", "POSTGRES", "Dialect", "differing", "folds", "is_whole_number", "merge_ranges", "mixed"]
 
 _PRIME = (1 << 31) - 1
-_LOW = (1 << 31) - 1
+_LIMB = (1 << 30) - 1
+_CONSTANTS = ((69069, 1103515245, 48271, 1566083941, 7919), (40692, 1812433253, 16807, 1664525, 104729))
 
-Bits = Callable[[str, int], tuple[str, str, str]]
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a server writes what is not the same everywhere."""
+
+    bit_and: str
+    shift: str
+    xor: str
+
+
+POSTGRES = Dialect("({0} & {1})", "({0} >> {1})", "({0} # {1})")
+MYSQL = Dialect("({0} & {1})", "({0} >> {1})", "({0} ^ {1})")
+CLICKHOUSE = Dialect("bitAnd({0}, {1})", "bitShiftRight({0}, {1})", "bitXor({0}, {1})")
 
 
 def is_whole_number(type_: str) -> bool:
@@ -28,20 +42,24 @@ def is_whole_number(type_: str) -> bool:
     return type_ in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32")
 
 
-def hash_expressions(numbers: Sequence[str], *, bit_and: str = "({0} & {1})", shift: str = "({0} >> {1})") -> tuple[str, str, str]:
-    """Three SQL texts to be nested, innermost first: a fold `f` of the numbers, then with `{f}` its square, then its cube.
+def folds(numbers: Sequence[str], dialect: Dialect) -> tuple[str, str]:
+    """Two SQL expressions, each of one number below 2^31 for the 64-bit numbers of a row. No value in between reaches 2^63."""
+    found = []
+    for first, low_by, second, middle_by, top_by in _CONSTANTS:
+        fold = "1"
+        for number in numbers:
+            low = dialect.bit_and.format(number, _LIMB)
+            middle = dialect.bit_and.format(dialect.shift.format(number, 30), _LIMB)
+            top = dialect.bit_and.format(dialect.shift.format(number, 60), 15)
+            half = f"({fold} * {first} + {low} * {low_by} + 12345) % {_PRIME}"
+            fold = f"({half} * {second} + {middle} * {middle_by} + {top} * {top_by}) % {_PRIME}"
+        found.append(fold)
+    return found[0], found[1]
 
-    Every intermediate value is below 2^63 for any 64-bit number.
-    """
-    fold = "1"
-    for number in numbers:
-        low = bit_and.format(number, _LOW)
-        middle = bit_and.format(shift.format(number, 31), _LOW)
-        top = bit_and.format(shift.format(number, 62), 3)
-        fold = f"(({fold} * 69069 + {low} * 1103515245 + 12345) % {_PRIME} * 48271 + {middle} * 1566083941 + {top} * 7919) % {_PRIME}"
-    square = f"({{f}} * {{f}} + 374761393) % {_PRIME}"
-    cube = f"({{g}} * (({{f}} + 668265263) % {_PRIME})) % {_PRIME}"
-    return fold, square, cube
+
+def mixed(fold: str, dialect: Dialect) -> str:
+    """The hash of a fold, which is a column or a short name: no sum of these tells of sums of the numbers."""
+    return f"({dialect.xor.format(fold, dialect.shift.format(fold, 15))} * 739982445 + 374761393) % {_PRIME}"
 
 
 def differing(source: Mapping[int, Fingerprint], lake: Mapping[int, Fingerprint]) -> list[int]:

@@ -28,9 +28,10 @@ from workbench.hermes.connector import (
     Stage,
     TracksTransactions,
 )
+from workbench.hermes.landing import DOES_NOT_FIT
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.quarantine import Quarantine
-from workbench.hermes.ranges import differing, hash_expressions, is_whole_number, merge_ranges
+from workbench.hermes.ranges import CLICKHOUSE, differing, folds, is_whole_number, merge_ranges, mixed
 from workbench.hermes.tables import TableJob
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
@@ -199,7 +200,10 @@ class TableRun:
         if not here:
             return source
         columns = [
-            dataclasses.replace(c, type=here[c.name]) if c.name in here and _holds(here[c.name], c.type) else c for c in source.columns
+            dataclasses.replace(c, type=here[c.name])
+            if c.name in here and (_holds(here[c.name], c.type) or (c.is_guessed and not _holds(c.type, here[c.name])))
+            else c
+            for c in source.columns
         ]
         return dataclasses.replace(source, columns=tuple(columns))
 
@@ -561,11 +565,11 @@ class TableRun:
     def _fingerprints(self, source: SourceTable, columns: Sequence[str], bounds: Sequence[int], condition: str) -> dict[int, Fingerprint]:
         """The lake's side of `HasFingerprints.fingerprints`."""
         numbers = [_number(source.column(c)) for c in columns]
-        fold, square, cube = hash_expressions(numbers, bit_and="bitAnd({0}, {1})", shift="bitShiftRight({0}, {1})")
+        first, second = folds(numbers, CLICKHOUSE)
         listed = f"[{', '.join(f'toInt64({b})' for b in bounds)}]"
         found = self.lake.query(
-            f"select b, count(), sum(g), sum({cube.format(f='f', g='g')}) from (\n"
-            f"select roundDown(toInt64({quote(columns[0])}), {listed}) as b, toInt64({fold}) as f, {square.format(f='f')} as g\n"
+            f"select b, count(), sum({mixed('x', CLICKHOUSE)}), sum({mixed('y', CLICKHOUSE)}) from (\n"
+            f"select roundDown(toInt64({quote(columns[0])}), {listed}) as b, toInt64({first}) as x, toInt64({second}) as y\n"
             f"from {current(self.job.raw)} where {condition}) group by b"
         )
         at = {b: n for n, b in enumerate(bounds)}
@@ -605,7 +609,9 @@ _NOTHING = Fingerprint(0, 0, 0)
 
 def is_misfit(error: SkyGraphError) -> bool:
     """Whether an error says that a value does not fit its column."""
-    return isinstance(error, Misfit) or (isinstance(error, QueryError) and error.code in _CAST_CODES)
+    if isinstance(error, QueryError):
+        return error.code in _CAST_CODES or DOES_NOT_FIT in error.message
+    return isinstance(error, Misfit)
 
 
 def landing(job: TableJob, table: SourceTable) -> tuple[SourceColumn, ...]:
@@ -622,7 +628,7 @@ def landing(job: TableJob, table: SourceTable) -> tuple[SourceColumn, ...]:
             raise UsageError(
                 f"{job.from_} has a column {column.name}, a name SkyGraph uses itself", hint=f"drop it under `columns:` of {job.table}"
             )
-        found.append(SourceColumn(column.name, given or column.type, column.source_type))
+        found.append(SourceColumn(column.name, given or column.type, column.source_type, column.is_guessed and not given))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import LakeUnavailable, SkyGraphError, UsageError
+from workbench.errors import LakeUnavailable, QueryError, SkyGraphError, UsageError
 from workbench.hermes.connector import STAGE_PREFIX, Connector, find_connector, machine
 from workbench.hermes.lateness import LookbackAdvice, read_advice
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
@@ -127,6 +127,12 @@ class Hermes:
     def stop(self) -> None:
         """End the runs that are going on, from another thread; they report that they were interrupted. Nothing is lost by it."""
         self._stopped.set()
+        self._end_runs()
+
+    def _end_runs(self) -> None:
+        for run in list(self._going):
+            if (stop := getattr(run.connector, "stop", None)) is not None:  # one that waits for its source
+                stop()
         self.lake.stop_queries()
 
     # --- sync
@@ -226,7 +232,6 @@ class Hermes:
         here = set(self.lake.tables("raw"))
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
-        self._stopped.clear()
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
             futures: dict[Future[SyncRun], TableJob] = {
@@ -243,10 +248,11 @@ class Hermes:
         except KeyboardInterrupt:
             self._stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            self.lake.stop_queries()
+            self._end_runs()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self._stopped.clear()
         same = [run for run in runs if run.mode == "unchanged"]
         # what did not change is no run worth keeping: only the time of the look is
         self.ledger.move_mark(
@@ -292,13 +298,18 @@ class Hermes:
             except LakeUnavailable:
                 raise
             except SkyGraphError as error:
-                said = "interrupted; run it again: it goes on from where it was" if self._stopped.is_set() else str(error)
-                run = _failure(job, run_id, started, said)
+                run = _failure(job, run_id, started, str(error))
+                if self._stopped.is_set():
+                    said = "interrupted; run it again: it goes on from where it was"
+                    run = dataclasses.replace(run, status="stopped", error=said)
             except Exception as error:
                 log.exception("sync failed unexpectedly", run_id=run_id)
                 run = _failure(job, run_id, started, f"unexpected {type(error).__name__}: {error}")
             if run.mode != "unchanged":
-                self.ledger.record(run, version=_micros(run.finished_at))
+                try:
+                    self.ledger.record(run, version=_micros(run.finished_at))
+                except QueryError:  # a stop ends every statement, this one too
+                    self.ledger.record(run, version=_micros(run.finished_at) + 1)
         log.info("table synced", run_id=run_id, status=run.status, mode=run.mode, row_count=run.rows_read, inserted=run.inserted,
                  deleted=run.deleted, quarantined=run.quarantined, elapsed_s=round(run.seconds, 3), error=run.error or None)  # fmt: skip
         return run
@@ -425,7 +436,7 @@ class _Watch:
             what = "nothing changed" if run.mode == "unchanged" else f"{run.inserted:,} rows"
             what += f", {run.deleted:,} deleted" if run.deleted else ""
             what += f", {run.quarantined:,} in quarantine" if run.quarantined else ""
-            self.progress(f"{run.table}: {what if run.status == 'ok' else 'failed'}", self.done, self.total)
+            self.progress(f"{run.table}: {what if run.status == 'ok' else run.status}", self.done, self.total)
 
     def look(self) -> None:
         if not self.progress:

@@ -167,13 +167,23 @@ class Lake:
         arrow = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         if not arrow.num_rows:
             return 0
+
         # the whole name at once: the driver drops the database of a name that has a dot
-        self._call(lambda client: client.insert_arrow(quote_table(table), arrow), retry=False)
+        def run(client: Any) -> None:
+            with self._interruptible(client) as query_id:
+                client.insert_arrow(quote_table(table), arrow, settings={"query_id": query_id})
+
+        self._call(run, retry=False)
         return int(arrow.num_rows)
 
     def insert_stream(self, table: str, blocks: Iterator[bytes], form: str) -> None:
         """Append rows that come as bytes in an input format of ClickHouse, a block at a time. Not retried by itself."""
-        self._call(lambda client: client.raw_insert(quote_table(table), insert_block=blocks, fmt=form), retry=False)
+
+        def run(client: Any) -> None:
+            with self._interruptible(client) as query_id:
+                client.raw_insert(quote_table(table), insert_block=blocks, fmt=form, settings={"query_id": query_id})
+
+        self._call(run, retry=False)
 
     def command(
         self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None, retry: bool = False

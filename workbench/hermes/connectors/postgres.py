@@ -32,14 +32,15 @@ from typing import Any, ClassVar
 
 from workbench.errors import LakeUnavailable, Misfit, QueryError, SourceError, SourceUnavailable, UnknownName
 from workbench.hermes.connector import Fingerprint, Ranges, SourceColumn, SourceTable, Span, Stage
-from workbench.hermes.ranges import hash_expressions
+from workbench.hermes.landing import DOES_NOT_FIT, bare, strict_text
+from workbench.hermes.ranges import POSTGRES, folds, mixed
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_table, quote_text
 
 _READ_BY_THE_ENGINE = {"host", "port", "user", "password", "dbname"}
 _NO_LOW, _NO_HIGH = -(1 << 63), 1 << 63
-_REFUSED = "does not fit the lake:"  # what our own guards say at the source
+_REFUSED = f"{DOES_NOT_FIT}:"  # what our own guards say at the source
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class Connector:
         self, table: SourceTable, columns: Sequence[str], bounds: Sequence[int], *, within: Ranges | None, behind: Span | None
     ) -> dict[int, Fingerprint]:
         """See `HasFingerprints.fingerprints`."""
-        fold, square, cube = hash_expressions([f"{_name(c)}::bigint" for c in columns])
+        first, second = folds([f"{_name(c)}::bigint" for c in columns], POSTGRES)
         stale = "false"
         if behind is not None:
             old = f"{_name(behind.column)} < {_literal(behind.low, table.options.base(behind.column))}" if behind.low else "false"
@@ -220,10 +221,11 @@ class Connector:
         inside = self._where(table, within)
         # `offset 0` keeps the server from computing each hash again where it is used
         found = self._read(
-            f"select b, count(*), sum(g::int), sum(({cube.format(f='f', g='g')})::int), count(*) filter (where stale) from (\n"
-            f"select b, stale, f, {square.format(f='f')} as g from (\n"
-            f"select width_bucket({_name(columns[0])}::bigint, array[{listed}]::bigint[]) - 1 as b, {stale} as stale, {fold} as f\n"
-            f"from {self._relation(table)} as source{inside} offset 0) as x offset 0) as y group by b"
+            f"select b, count(*), sum(({mixed('x', POSTGRES)})::int), sum(({mixed('y', POSTGRES)})::int), "
+            "count(*) filter (where stale) from (\n"
+            f"select width_bucket({_name(columns[0])}::bigint, array[{listed}]::bigint[]) - 1 as b, {stale} as stale, "
+            f"{first} as x, {second} as y\n"
+            f"from {self._relation(table)} as source{inside} offset 0) as f group by b"
         )
         return {int(b): Fingerprint(int(n), int(g), int(h), int(s)) for b, n, g, h, s in found}
 
@@ -490,7 +492,8 @@ def _value(column: SourceColumn, facts: _Facts, writes_iso: bool) -> str:
     base, dimensions, _ = facts.columns[column.name]
     name = f"source.{_name(column.name)}"
     if base.endswith("[]") and dimensions <= 1:
-        return f"array_to_json({name})::text"
+        refusal = f"({_text(_REFUSED + ' ')} || {_text(column.name + ' ')} || {name}::text)::int::text"
+        return f"case when array_ndims({name}) > 1 then {refusal} else array_to_json({name})::text end"
     if _is_time(base):
         at = f"({name} at time zone 'UTC')" if "with time zone" in base else name
         if not writes_iso:
@@ -513,7 +516,7 @@ def _text_value(column: SourceColumn, facts: _Facts) -> str:
     base, dimensions, _ = facts.columns[column.name]
     name = f"source.{_name(column.name)}"
     if base.endswith("[]") and dimensions <= 1:
-        return f"array_to_json({name})::text"
+        return f"case when array_ndims({name}) > 1 then {name}::text else array_to_json({name})::text end"
     if _is_time(base):
         at = f"({name} at time zone 'UTC')" if "with time zone" in base else name
         form = "YYYY-MM-DD" if base == "date" else "YYYY-MM-DD HH24:MI:SS.US"
@@ -536,9 +539,14 @@ def _cast(column: SourceColumn, facts: _Facts, value: str) -> str:
     natural = _landed(base, dimensions)
     if base.endswith("[]") and dimensions <= 1:
         read = f"JSONExtract(ifNull({value}, '[]'), {quote_text(natural)})"
+        if "Float" in natural:  # NaN and infinities stand in JSON as texts
+            texts = f"JSONExtract(ifNull({value}, '[]'), 'Array(Nullable(String))')"
+            read = f"cast(arrayMap(x -> {natural[15:-2].replace('Float', 'toFloat')}(x), {texts}) as {natural})"
         return read if column.type == natural else f"accurateCast({read}, {quote_text(column.type)})"
     if base == "bytea":
         value = f"unhex({value})"
+    if natural == "String" and bare(column.type) != "String":
+        return strict_text(value, column.type)
     if column.type == f"Nullable({natural})":
         return value if _arrives_as(natural) else f"cast({value} as {column.type})"
     if column.type == natural and not_null:
@@ -556,21 +564,10 @@ def _arrives_as(natural: str) -> bool:
 
 def _cast_copied(column: SourceColumn, facts: _Facts, value: str) -> str:
     """The engine's expression of a text of COPY, in the type of the column. Fails when it does not fit."""
-    from workbench.hermes.quarantine import bare, cast_text
-
     base, dimensions, _ = facts.columns[column.name]
-    natural = _landed(base, dimensions)
-    if natural.startswith("Array("):
+    if _landed(base, dimensions).startswith("Array("):
         return _cast(column, facts, value)
-    if base == "bytea":
-        value = f"unhex({value})"
-    if bare(column.type) == "String":
-        return f"cast({value} as {column.type})"
-    cast = cast_text(value, column.type)
-    checked = (
-        f"if({value} is not null and isNull({cast}), throwIf(true, {quote_text(f'{_REFUSED} {column.name}')})::Nullable(String), null)"
-    )
-    return f"accurateCast(if(isNull({checked}), {cast}, null), {quote_text(column.type)})"
+    return strict_text(f"unhex({value})" if base == "bytea" else value, column.type)
 
 
 def _refused(text: str) -> str:

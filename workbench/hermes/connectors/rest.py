@@ -136,7 +136,7 @@ class Connector:
                 type_ = bare(type_)
             elif not re.match(r"(Nullable|LowCardinality|Array|Map|Tuple|JSON|Dynamic|Variant)\b", type_):
                 type_ = f"Nullable({type_})"
-            columns.append(SourceColumn(name, type_, source_type))
+            columns.append(SourceColumn(name, type_, source_type, name not in known.types))
         return SourceTable(table, tuple(columns), given)
 
     def high_mark(self, table: SourceTable, column: str) -> Watermark | None:

@@ -33,6 +33,7 @@ from urllib.parse import quote as quote_url
 
 from workbench.errors import LakeUnavailable, Misfit, QueryError, SourceError, UnknownName
 from workbench.hermes.connector import Ranges, SourceColumn, SourceTable, Span, staged
+from workbench.hermes.landing import strict_text
 from workbench.hermes.sample import build_sample
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
@@ -138,7 +139,7 @@ class Connector:
         # a type of the user's that this module does not read is cast to, in the lake, from the type of the column
         read = [_read_as(c) for c in wanted]
         casts = ", ".join(
-            quote(w.name) if r.type == w.type else f"accurateCast({quote(w.name)}, {quote_text(w.type)}) as {quote(w.name)}"
+            quote(w.name) if r.type == w.type else f"{_given(quote(w.name), r.type, w.type)} as {quote(w.name)}"
             for w, r in zip(wanted, read, strict=True)
         )
         bound, parameters, engine_bound = _bound(watermark, since)
@@ -309,6 +310,13 @@ def _read_as(column: SourceColumn) -> SourceColumn:
     if re.fullmatch(r"Int64|Float64|String|Bool|Date32|Decimal\(.*\)|DateTime64\(6, 'UTC'\)", _bare(column.type)):
         return column
     return SourceColumn(column.name, f"Nullable({_type_of(column.source_type)})", column.source_type)
+
+
+def _given(value: str, read: str, wanted: str) -> str:
+    """The engine's expression of a value in a type of the user's; fails when it does not fit."""
+    if _bare(read) == "String":
+        return strict_text(value, wanted)
+    return f"accurateCast({value}, {quote_text(wanted)})"
 
 
 def _shown(value: Any) -> str:
