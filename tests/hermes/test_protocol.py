@@ -221,6 +221,47 @@ def test_widened_columns_are_widened_and_a_dropped_one_is_kept_and_noted(erp: Er
     assert erp.equal(from_="w")
 
 
+@pytest.mark.parametrize("key", ["bigint", "text"])
+def test_column_or_table_that_was_made_anew_is_read_whole(erp: Erp, key: str) -> None:
+    erp.run(f"alter table t alter id type {key}")
+    erp.run("insert into t values ('1', 'old', '2024-01-01'), ('2', 'new', '2024-02-01')")
+    erp.sync()
+    erp.run("alter table t drop v")  # no row is written by any of it
+    erp.run("alter table t add v text")
+    erp.sync()
+    assert erp.rows() == [(int(n) if key == "bigint" else n, None) for n in ("1", "2")]
+    erp.run("alter table t add w text default 'w'")
+    erp.run("alter table t rename v to x")
+    erp.run("alter table t rename w to v")
+    erp.sync()
+    assert [v for _, v in erp.rows()] == ["w", "w"]
+    erp.run("create table u as select id, 'swapped' as v, at, x from t")
+    erp.sync()
+    erp.run("alter table t rename to gone")
+    erp.run("alter table u rename to t")
+    erp.sync()
+    assert [v for _, v in erp.rows()] == ["swapped", "swapped"]
+    assert erp.equal()
+
+
+def test_idle_table_of_a_busy_database_is_not_read(erp: Erp) -> None:
+    erp.run("insert into t select n, 'x', '2024-01-01' from generate_series(1, 1000) n")
+    erp.run("create table other (id int)")
+    for deletes in ("none", "sweep"):
+        erp.sync(deletes=deletes)
+        erp.run("insert into other values (1)")
+        erp.sync(deletes=deletes)  # a sweep that finds both sides equal is remembered
+        erp.run("insert into other values (2)")
+        start = erp.server.log.stat().st_size
+        assert erp.sync(deletes=deletes).mode == "unchanged"
+        assert "COPY" not in erp.server.said(start)
+    erp.run("delete from t where id = 500")
+    assert erp.sync().deleted == 1
+    erp.run("insert into t values (500, 'back', '2023-01-01')")
+    assert erp.sync().inserted == 1
+    assert erp.equal()
+
+
 def test_watermark_in_the_future_hides_no_row(erp: Erp) -> None:
     erp.run("insert into t values (1, 'a', now() - interval '1 hour'), (2, 'from 2099', '2099-01-01')")
     assert "lies in the future (2099-01-01" in erp.sync(deletes="none").note

@@ -74,13 +74,15 @@ class SourceColumn:
 class SourceTable:
     """A table of a source, described: where it is (`name` and `options`, in the source's words) and its columns in order.
 
-    `rows` is about how many rows it has, where the source knows that without counting.
+    `rows` is about how many rows it has, where the source knows that without counting. `identity` is another text once the table
+    or a column of it was made anew, though names and types are the same: what was read before says nothing of it.
     """
 
     name: str
     columns: tuple[SourceColumn, ...]
     options: Any = None
     rows: int | None = None
+    identity: str = ""
 
     def column(self, name: str) -> SourceColumn:
         """A column by name.
@@ -208,6 +210,10 @@ class TracksTransactions(HasPositions, Protocol):
 
         Where it cannot, the next run reads by the position as well as by the mark.
         """
+        ...
+
+    def is_written(self, table: SourceTable, span: Span, position: str, *, anywhere: bool) -> bool:
+        """Whether a row of the span, or with `anywhere` of the table, was written since the position. True when in doubt."""
         ...
 
 

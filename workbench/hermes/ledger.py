@@ -7,6 +7,7 @@ hand, is a row of `sync_runs`.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -33,6 +34,7 @@ _STATE_COLUMNS = (
     Column("position", "String"),
     Column("spec", "String"),
     Column("moved_by", "LowCardinality(String)"),
+    Column("print", "String"),
 )
 _RUN_COLUMNS = (
     Column("run_id", "String"),
@@ -67,7 +69,8 @@ class TableState:
     """How far a table has been read, by which run, and when that run ended.
 
     The watermark is one of `watermark_column` in the table `from_` of the source, and says nothing about any other.
-    `position` is where the source was, for sources that have positions; `spec` tells the settings that it was read with.
+    `position` is where the source was, for sources that have positions; `spec` tells the settings and columns that it was read
+    with, `print` is the fingerprint of its keys, where a sweep found both sides equal.
     `moved_by` is `sync`, or who moved the watermark by hand.
     """
 
@@ -82,6 +85,7 @@ class TableState:
     position: str = ""
     spec: str = ""
     moved_by: str = "sync"
+    print: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,12 @@ class Ledger:
         """The state of every table that has been synced, by name."""
         self.prepare()
         found = {}
-        for row in self.lake.current(STATE_TABLE).to_pylist():
+        for row in self.lake.query(f"select * from {STATE_TABLE}").to_pylist():
             kind = row["watermark_kind"]
             mark = Watermark.parse(kind, row["watermark"]) if kind else None
             found[row["table"]] = TableState(
                 row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"], row["from"],
-                row["watermark_column"], row["position"], row["spec"], row["moved_by"] or "sync",
+                row["watermark_column"], row["position"], row["spec"], row["moved_by"] or "sync", row["print"],
             )  # fmt: skip
         return found
 
@@ -174,7 +178,7 @@ class Ledger:
                 "table": s.table, "source": s.source, "from": s.from_, "watermark_column": s.watermark_column,
                 "watermark": s.watermark.text() if s.watermark else "", "watermark_kind": s.watermark.kind if s.watermark else "",
                 "run_id": s.run_id, "synced_at": s.synced_at, "_version": s.version, "position": s.position, "spec": s.spec,
-                "moved_by": s.moved_by,
+                "moved_by": s.moved_by, "print": s.print,
             }
             for s in states
         ])  # fmt: skip
@@ -218,17 +222,10 @@ class Ledger:
         return [SyncRun(**row) for row in found.to_pylist()]
 
     def _write(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        import pyarrow as pa
+        # as JSON lines: Arrow would bring pandas into the process, three times as much memory as all of this
+        if rows:
+            self.lake.insert_stream(table, iter([json.dumps(row, default=_time_text).encode() + b"\n" for row in rows]), "JSONEachRow")
 
-        if not rows:
-            return
-        arrays = {}
-        for name, first in rows[0].items():
-            values = [row[name] for row in rows]
-            if isinstance(first, dt.datetime):
-                arrays[name] = pa.array(values, pa.timestamp("ms", tz="UTC"))
-            elif isinstance(first, int):
-                arrays[name] = pa.array(values, pa.uint64())
-            else:
-                arrays[name] = pa.array([str(v) for v in values], pa.string())
-        self.lake.insert(table, pa.table(arrays))
+
+def _time_text(time: dt.datetime) -> str:
+    return time.astimezone(dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

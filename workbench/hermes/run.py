@@ -12,6 +12,7 @@ import dataclasses
 import datetime as dt
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -37,7 +38,7 @@ from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash
 
-__all__ = ["STEPS", "TableRun", "at_or_past", "landing"]
+__all__ = ["REWOUND", "STEPS", "TableRun", "at_or_past", "landing"]
 
 # where a run may end, by the name of what has just been done; the last is the only one after which the mark is moved
 STEPS = ("began", "position read", "table made", "mark read", "pulled", "inserted", "swept", "mark moved")
@@ -49,6 +50,8 @@ _ROWS_A_RANGE = 25_000
 _KEYS_A_LEAF = 500
 _ROWS_A_PASS = 4_000_000
 _NO_LOW, _NO_HIGH = -(1 << 63), 1 << 63
+_WRAP = 1 << 64  # sums of hashes go round
+REWOUND = " rewound"  # after a spec: the mark was moved by hand, so something is to be read, whatever the source says
 _SAFE = " safe"  # after a position: no row can appear under the mark that was taken there
 _OUR_COLUMNS = ", ".join(quote(c.name) for c in RAW_COLUMNS)
 
@@ -74,6 +77,8 @@ class TableRun:
         self.sums: list[tuple[int, int]] = []
         self.notes: list[str] = []
         self.is_careful = False
+        self.here: dict[str, str] = {}
+        self.spec = self.print = ""
         self.expected = 0  # rows to come, where the source says about how many it has
 
     # --- the runs there are
@@ -84,12 +89,19 @@ class TableRun:
         self.reached("began")
         position = ""
         if isinstance(self.connector, HasPositions):
-            was = state.position.removesuffix(_SAFE) if state and state.spec == job.spec and not full else ""
+            was = state.position.removesuffix(_SAFE) if state and state.spec.startswith(f"{job.spec} ") and not full else ""
+            was = "" if state and state.spec.endswith(REWOUND) else was
             if state and was and self.connector.unchanged(was):
                 return self._report("unchanged", state.watermark, state.watermark)
             position = self.connector.position()
         self.reached("position read")
-        source = self.describe()
+        described = self._described()
+        self.spec = f"{job.spec} {_shape(described)}"
+        if state and not full and state.spec == self.spec and self._is_still(described, state):
+            self.state = dataclasses.replace(state, position=f"{position}{_SAFE}")
+            return self._report("unchanged", state.watermark, state.watermark)
+        self.here = self.lake.columns(job.raw)
+        source = self._settled(described)
         mark = state.watermark if state and (state.source, state.from_, state.watermark_column) == self._read_so_far else None
         is_empty, is_grown = self._make_table(source)
         self.reached("table made")
@@ -105,6 +117,8 @@ class TableRun:
         behind = state.position if state and tracks else ""
         if tracks and job.deletes == "sweep" and not behind:
             gone_back = True  # what was changed since then cannot be told
+        if state and state.spec.removesuffix(REWOUND) != self.spec:
+            gone_back = True  # it was read in another way, or the table or a column of it was made anew
         since = mark.back(job.lookback) if mark and not (full or is_grown or is_empty or gone_back) else None
         copies = getattr(self.connector, "copies", False)  # everything is fetched for a sweep: then it is fetched once
         if copies and job.deletes == "sweep":
@@ -178,6 +192,30 @@ class TableRun:
     # --- describe, and the raw table
 
     def describe(self) -> SourceTable:
+        """The table at the source as it lands, with the types that the raw table has."""
+        self.here = self.lake.columns(self.job.raw)
+        return self._settled(self._described())
+
+    def _is_still(self, source: SourceTable, state: TableState) -> bool:
+        """Whether the source says that no row of the table changed since the state: by its transactions and its keys."""
+        job, connector = self.job, self.connector
+        if not (isinstance(connector, TracksTransactions) and state.watermark and state.position.endswith(_SAFE)):
+            return False
+        is_swept = job.deletes == "sweep"
+        if is_swept and not (state.print and self._can_fingerprint(source)):
+            return False
+        span = Span(job.watermark, state.watermark.back(job.lookback), nulls=True)
+        if connector.is_written(source, span, state.position.removesuffix(_SAFE), anywhere=is_swept):
+            return False
+        return not is_swept or self._print_of(source) == state.print
+
+    def _print_of(self, source: SourceTable) -> str:
+        """The fingerprint of all keys at the source, as a text."""
+        assert isinstance(self.connector, HasFingerprints)
+        found = self.connector.fingerprints(source, self.job.key, [_NO_LOW], within=None, behind=None).get(0, _NOTHING)
+        return f"{found.rows} {found.first} {found.second}"
+
+    def _described(self) -> SourceTable:
         """The table at the source as it lands; every name of the job is a column of it."""
         job = self.job
         options = self.connector.table_options_class(**job.options)
@@ -192,11 +230,11 @@ class TableRun:
                 f"{job.from_}.{job.watermark} is {kind}: a watermark is a time, a whole number or a text",
                 hint="leave the watermark out to compare every row each time",
             )
-        return self._settled(source)
+        return source
 
     def _settled(self, source: SourceTable) -> SourceTable:
         """The table with the types that the raw table has already, where those hold all values of the source's."""
-        here = self.lake.columns(self.job.raw)
+        here = self.here
         if not here:
             return source
         columns = [
@@ -221,8 +259,7 @@ class TableRun:
         Whether the table has no row yet, and whether every row is to be read for a column that is new. A changed key, or a type
         that does not hold what was held before, stops the table.
         """
-        lake, job = self.lake, self.job
-        here = lake.columns(job.raw)
+        lake, job, here = self.lake, self.job, self.here
         if not here:
             self._forget_mark()
             wanted = [Column(c.name, c.type) for c in source.columns] + list(RAW_COLUMNS)
@@ -284,7 +321,8 @@ class TableRun:
         """The last step: everything up to the mark is in."""
         job = self.job
         state = TableState(
-            job.table, job.source, mark, self.run_id, _now(), self._version(), job.from_, job.watermark, position, job.spec
+            job.table, job.source, mark, self.run_id, _now(), self._version(), job.from_, job.watermark, position, self.spec,
+            print=self.print,
         )  # fmt: skip
         self.ledger.move_mark(state)
 
@@ -424,29 +462,68 @@ class TableRun:
         passes = math.ceil(rows / _ROWS_A_PASS)  # sets in memory stay small, whatever the table's size
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
-            mine = f"select {self._key} from {staged} where {part}"
-            here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in ({mine})'}"
-            self.inserted += self.lake.fill(
-                f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
-                f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {staged}\n"
-                f"where {live} and {part} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})",
-                {"version": self._version(), "run": self.run_id},
-                tag=self.tag,
-            )[0]
-            self._see_current(f"{staged} where {live} and {part}", hashed)
+            mine = f"{staged} where {live} and {part}"
+            if is_all or not self.job.watermark:
+                here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
+                self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
+                self._see_current(mine, hashed)
+            else:
+                self._merge_by_mark(source, mine, columns, hashed)
         if self.job.deleted_column:
             flagged = f"select {self._key} from {staged} where not ({live})"
             self._bury(source, f"in ({flagged})", values=f"{staged} where not ({live})")
         self.quarantine.forget_good(stage)
 
-    def _see_current(self, staged: str, hashed: str) -> None:
-        """See that the rows that were read are the current ones now, and keep the checksums of both sides."""
+    def _merge_by_mark(self, source: SourceTable, mine: str, columns: str, hashed: str) -> None:
+        """Rows whose key is current with the same watermark are compared value by value; the others are new, and need not be."""
+        both = ", ".join(map(quote, dict.fromkeys([*self.job.key, self.job.watermark])))
+        same = Stage(self.lake, [source.column(k) for k in self.job.key])
+        try:
+            near = f"{current(self.job.raw)} where ({self._key}) in (select {self._key} from {mine})"
+            unmarked = f" or {quote(self.job.watermark)} is null" if "Nullable(" in source.column(self.job.watermark).type else ""
+            count, _ = self.lake.fill(
+                f"insert into {quote_table(same.table)}\n"
+                f"select {self._key} from {mine} and (({both}) in (select {both} from {near}){unmarked})",
+                tag=self.tag,
+            )
+            known = f"({self._key}) in (select {self._key} from {quote_table(same.table)})"
+            was = f"{current(self.job.raw)} where {known}"
+            first = self._next_version + 1
+            if count:
+                self._insert(columns, f"{mine} and {known} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {was})")
+            self._insert(columns, f"{mine} and not {known}")
+            self._see_current(mine, hashed, since=first, otherwise=f"{was} and _version < {first}" if count else "")
+        finally:
+            same.drop()
+
+    def _insert(self, columns: str, rows: str) -> None:
+        self.inserted += self.lake.fill(
+            f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
+            f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",
+            {"version": self._version(), "run": self.run_id},
+            tag=self.tag,
+        )[0]
+
+    def _see_current(self, staged: str, hashed: str, *, since: int = 0, otherwise: str = "") -> None:
+        """See that the rows that were read are the current ones now, and keep the checksums of both sides.
+
+        With `since`, the rows of that version and above are what was inserted, and `otherwise` are the current rows that were equal.
+        """
         fold = f"select count() as rows, sum(cityHash64({hashed})) as sum"
         read = self.lake.query(f"{fold} from {staged}").to_pylist()[0]
-        here = self.lake.query(
-            f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"
-        ).to_pylist()[0]
-        if read != here:
+        if since:
+            here = self.lake.query_history(
+                f"{fold} from {quote_table(self.job.raw)} where _version >= {since} and _deleted = 0 and _run_id = {{run:String}}",
+                {"run": self.run_id},
+            ).to_pylist()[0]
+            if otherwise:
+                more = self.lake.query(f"{fold} from {otherwise}").to_pylist()[0]
+                here = {k: (here[k] or 0) + (more[k] or 0) for k in here}
+        else:
+            here = self.lake.query(
+                f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"
+            ).to_pylist()[0]
+        if (read["rows"], (read["sum"] or 0) % _WRAP) != (here["rows"], (here["sum"] or 0) % _WRAP):
             raise LakeError(
                 f"{self.job.raw}: of {read['rows']} rows that were read {here['rows']} are current, or their values differ",
                 hint="something else writes to the table? the watermark was not moved; run it again",
@@ -518,6 +595,9 @@ class TableRun:
         here = self._fingerprints(source, columns, bounds, "true")
         bad = differing(there, here)
         self.ranges, self.ranges_differing = len(bounds), len(bad)
+        if not bad and isinstance(self.connector, TracksTransactions):
+            rows_there, firsts, seconds = (sum(getattr(f, side) for f in there.values()) for side in ("rows", "first", "second"))
+            self.print = f"{rows_there} {firsts} {seconds}"
         ends = [*bounds[1:], _NO_HIGH]
         wide = [(bounds[n], ends[n]) for n in bad]
         if not wide:
@@ -605,6 +685,12 @@ class TableRun:
 
 
 _NOTHING = Fingerprint(0, 0, 0)
+
+
+def _shape(source: SourceTable) -> str:
+    """The columns of a table in a few letters, to see that they are the same as before."""
+    seen = [source.identity, *((c.name, c.source_type) for c in source.columns)]
+    return f"{zlib.crc32(repr(seen).encode()):08x}"
 
 
 def is_misfit(error: SkyGraphError) -> bool:

@@ -24,7 +24,7 @@ from workbench.hermes.lateness import LookbackAdvice, read_advice
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.proof import Comparison, Proof, compare_table, verify_table
 from workbench.hermes.quarantine import QuarantineList, prepare_quarantine, read_quarantine
-from workbench.hermes.run import TableRun
+from workbench.hermes.run import REWOUND, TableRun
 from workbench.hermes.status import SyncStatus, duration, read_status
 from workbench.hermes.tables import Source, SyncPlan, TableJob
 from workbench.hermes.watermark import Watermark, parse_mark, short_mark
@@ -112,6 +112,7 @@ class Hermes:
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
     _idle: dict[str, list[Connector]] = field(default_factory=dict, repr=False)
     _going: set[TableRun] = field(default_factory=set, repr=False)
+    _looked: list[TableState] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.lake)
@@ -216,8 +217,8 @@ class Hermes:
             who = f"{getpass.getuser()}, by hand"
             run_id = str(uuid.uuid4())
             version = max(_micros(started), state.version + 1)
-            # without the spec, the next run does not ask whether anything changed at the source
-            self.ledger.move_mark(dataclasses.replace(state, watermark=mark, run_id=run_id, version=version, spec="", moved_by=who))
+            spec = state.spec.removesuffix(REWOUND) + REWOUND
+            self.ledger.move_mark(dataclasses.replace(state, watermark=mark, run_id=run_id, version=version, spec=spec, moved_by=who))
             run = SyncRun(
                 run_id, job.table, job.source, "rewind", "ok", started, _now(), state.watermark.text(), mark.text(), moved_by=who
             )  # fmt: skip
@@ -253,20 +254,14 @@ class Hermes:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             self._stopped.clear()
-        same = [run for run in runs if run.mode == "unchanged"]
         # what did not change is no run worth keeping: only the time of the look is
-        self.ledger.move_mark(
-            *(
-                dataclasses.replace(s, synced_at=run.finished_at, version=s.version + 1, moved_by=s.moved_by)
-                for run in same
-                if (s := states.get(run.table))
-            )
-        )
+        self.ledger.move_mark(*self._looked)
+        self._looked.clear()
         return SyncReport(runs)
 
     def _prepare(self) -> None:
-        self.lake.ping()
         if not self._prepared:
+            self.lake.ping()
             self.ledger.prepare()
             prepare_quarantine(self.lake)
             self._drop_dead_stages()
@@ -295,6 +290,8 @@ class Hermes:
                         run = act(this)
                     finally:
                         self._going.discard(this)
+                    if run.mode == "unchanged" and this.state:
+                        self._looked.append(dataclasses.replace(this.state, synced_at=run.finished_at, version=this.state.version + 1))
             except LakeUnavailable:
                 raise
             except SkyGraphError as error:

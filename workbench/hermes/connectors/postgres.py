@@ -102,19 +102,20 @@ class Connector:
     def describe(self, table: str, *, key: Sequence[str], options: Any = None) -> SourceTable:
         """See `Connector.describe`."""
         options = options or TableOptions()
+        identity, rows, has_numbers = "", None, False
         if options.query:
-            facts, rows, has_numbers = self._describe_query(options.query), None, False
+            facts = self._describe_query(options.query)
         else:
-            facts, rows, has_numbers = self._describe_table(table)
+            facts, rows, has_numbers, identity = self._describe_table(table)
         columns = []
-        for name, source_type, base, not_null, dimensions in facts:
+        for name, source_type, base, not_null, dimensions, *_ in facts:
             landed = _landed(base, dimensions)
             nullable = not (not_null or name in key or landed.startswith("Array("))
             columns.append(SourceColumn(name, f"Nullable({landed})" if nullable else landed, source_type))
-        made = _Facts(options.query, {n: (b, d, bool(nn)) for n, _, b, nn, d in facts}, has_numbers, self.lake.years)
-        return SourceTable(table, tuple(columns), made, rows)
+        made = _Facts(options.query, {n: (b, d, bool(nn)) for n, _, b, nn, d, *_ in facts}, has_numbers, self.lake.years)
+        return SourceTable(table, tuple(columns), made, rows, identity)
 
-    def _describe_table(self, table: str) -> tuple[list[tuple[Any, ...]], int | None, bool]:
+    def _describe_table(self, table: str) -> tuple[list[tuple[Any, ...]], int | None, bool, str]:
         # a name with a dot is another schema's table, or one of ours that is called so
         before, dot, after = table.partition(".")
         for schema, name in [(before, after)] * bool(dot) + [(self.options.schema, table)]:
@@ -124,12 +125,14 @@ class Connector:
             known = self._read("select table_name from information_schema.tables where table_schema = %s", (schema,))
             raise UnknownName(f"table of {self.where}", table, [str(n) for (n,) in known])
         self._places[table] = schema, name
-        ((kind, rows),) = self._read(
-            "select c.relkind, c.reltuples from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+        ((kind, rows, number),) = self._read(
+            "select c.relkind, c.reltuples, c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace "
             "where n.nspname = %s and c.relname = %s",
             (schema, name),
         )
-        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m")
+        # a column that was dropped and added again has another number, a table that was swapped for another too
+        identity = f"{number} {' '.join(str(number) for *_, number in facts)}"
+        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m"), identity
 
     def _describe_query(self, query: str) -> list[tuple[Any, ...]]:
         self._read("select 1")
@@ -147,9 +150,8 @@ class Connector:
         kind = table.options.base(column)
         # texts in the order of the lake: a language's own would put rows behind the mark
         top = f'max({name}::text collate "C")' if not _is_ordered(kind) else f"max({name})"
-        if _is_time(kind):  # what does not fit is no mark
-            top += f" filter (where {name} {table.options.held(kind)})"
-        ((value,),) = self._read(f"select {top} from {self._relation(table)}")
+        held = f" where {name} {table.options.held(kind)}" if _is_time(kind) else ""  # what does not fit is no mark
+        ((value,),) = self._read(f"select {top} from {self._relation(table)} as source{held}")
         if value is None:
             return None
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
@@ -207,6 +209,13 @@ class Connector:
         if table.options.base(column).startswith("timestamp with time zone") and isinstance(high.value, dt.datetime):
             return (Watermark(min(high.value, oldest)) if oldest else high), not hidden
         return high, False
+
+    def is_written(self, table: SourceTable, span: Span, position: str, *, anywhere: bool) -> bool:
+        """See `TracksTransactions.is_written`."""
+        changed = self._changed_since(table, position)
+        within = "" if anywhere else f"{self._where(table, span)} and "
+        found = self._read(f"select 1 from {self._relation(table)} as source{within or ' where '}{changed} limit 1")
+        return bool(found)
 
     def fingerprints(
         self, table: SourceTable, columns: Sequence[str], bounds: Sequence[int], *, within: Ranges | None, behind: Span | None
@@ -318,6 +327,7 @@ class Connector:
                         self._open = psycopg.connect(
                             **{"connect_timeout": "10", **self._parameters},  # type: ignore[arg-type]
                             autocommit=True,
+                            prepare_threshold=None,  # the shape of an answer may change while the connection is kept
                             options="-c timezone=UTC -c default_transaction_read_only=on",
                         )
                         ((style,),) = self._open.execute("show datestyle").fetchall()
@@ -406,7 +416,7 @@ select a.attname, format_type(a.atttypid, a.atttypmod), (
         select t.oid, t.typtype, t.typbasetype, made.typtypmod, t.typtypmod, made.depth + 1
         from pg_type t join made on t.oid = made.typbasetype where made.typtype = 'd'
     ) select format_type(oid, modifier) from made order by depth desc limit 1
-), a.attnotnull, a.attndims
+), a.attnotnull, a.attndims, a.attnum
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped order by a.attnum
 """

@@ -92,7 +92,8 @@ class Connector:
         for name, declared, not_null in found:
             base = _type_of(declared)
             columns.append(SourceColumn(name, base if not_null or name in key else f"Nullable({base})", declared))
-        return SourceTable(table, tuple(columns))
+        ((schema,),) = self._read("pragma schema_version")
+        return SourceTable(table, tuple(columns), identity=str(schema))
 
     def _describe_query(self, table: str, options: TableOptions, key: Sequence[str]) -> SourceTable:
         """A query has names but no declared types: a temporary view of it has both, where its columns are plain ones of a table."""
