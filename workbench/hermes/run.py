@@ -48,6 +48,7 @@ _CAST_CODES = {6, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 407}
 _FIRST_RANGES = 400
 _ROWS_A_RANGE = 25_000
 _KEYS_A_LEAF = 500
+_MANY = 2_000  # from so many rows on, most of them are told to be new by their watermark, before their values are compared
 _ROWS_A_PASS = 4_000_000
 _NO_LOW, _NO_HIGH = -(1 << 63), 1 << 63
 _WRAP = 1 << 64  # sums of hashes go round
@@ -78,6 +79,7 @@ class TableRun:
         self.notes: list[str] = []
         self.is_careful = False
         self.here: dict[str, str] = {}
+        self.staged = self.physical = self.highest = 0
         self.spec = self.print = ""
         self.expected = 0  # rows to come, where the source says about how many it has
 
@@ -100,7 +102,7 @@ class TableRun:
         if state and not full and state.spec == self.spec and self._is_still(described, state):
             self.state = dataclasses.replace(state, position=f"{position}{_SAFE}")
             return self._report("unchanged", state.watermark, state.watermark)
-        self.here = self.lake.columns(job.raw)
+        self._look()
         source = self._settled(described)
         mark = state.watermark if state and (state.source, state.from_, state.watermark_column) == self._read_so_far else None
         is_empty, is_grown = self._make_table(source)
@@ -184,6 +186,7 @@ class TableRun:
         stage = Stage(self.lake, self._landed(source))
         try:
             self.read = self.quarantine.cast_again(stage)
+            self.staged = self._count_each_once(quote_table(stage.table))
             self._merge(source, stage)
         finally:
             stage.drop()
@@ -193,8 +196,15 @@ class TableRun:
 
     def describe(self) -> SourceTable:
         """The table at the source as it lands, with the types that the raw table has."""
-        self.here = self.lake.columns(self.job.raw)
+        self._look()
         return self._settled(self._described())
+
+    def _look(self) -> None:
+        """What the raw table has now."""
+        self.here, self.key = self.lake.shape(self.job.raw)
+        if self.here:
+            found = self.lake.query_history(f"select count(), max(_version) from {quote_table(self.job.raw)}")
+            self.physical, self.highest = (int(n or 0) for n in found.to_pylist()[0].values())
 
     def _is_still(self, source: SourceTable, state: TableState) -> bool:
         """Whether the source says that no row of the table changed since the state: by its transactions and its keys."""
@@ -269,8 +279,8 @@ class TableRun:
             )
             return True, False
         redo = f"drop table raw.{job.table} to have it made anew, then `skygraph sync {job.table}`"
-        if (key := lake.key(job.raw)) != list(job.key):
-            raise SourceError(f"{job.raw} has the key {', '.join(key)}, sync_jobs says {', '.join(job.key)}", hint=redo)
+        if self.key != list(job.key):
+            raise SourceError(f"{job.raw} has the key {', '.join(self.key)}, sync_jobs says {', '.join(job.key)}", hint=redo)
         changes = []
         names = [c.name for c in source.columns]
         new = [c for c in source.columns if c.name not in here]
@@ -296,7 +306,7 @@ class TableRun:
         gone = [name for name in here if name not in ours and name not in names and job.columns.get(name) != "drop"]
         if gone:
             self.notes.append(f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} no longer at the source; kept as it was")
-        return not lake.query_history(f"select 1 from {quote_table(job.raw)} limit 1").num_rows, bool(new)
+        return not self.physical, bool(new)
 
     def _forget_mark(self) -> None:
         """Before a change that needs all rows read: a run that ends halfway leaves no mark that hides them from the next."""
@@ -308,9 +318,7 @@ class TableRun:
 
     def _first_version(self) -> int:
         """Above every row and state that is there, whatever the clock says: what is read last wins."""
-        found = self.lake.query_history(f"select max(_version) from {quote_table(self.job.raw)}")
-        highest = int(found.column(0)[0].as_py() or 0)
-        return max(_micros(self.started), highest + 1, self.state.version + 1 if self.state else 0)
+        return max(_micros(self.started), self.highest + 1, self.state.version + 1 if self.state else 0)
 
     def _version(self) -> int:
         """The next version: each statement that writes has one of its own."""
@@ -365,7 +373,7 @@ class TableRun:
                 raise
             # what has landed of it stays: it is compared, as all that is current
             self.is_careful = True
-            self._refuse_doubled_keys(quote_table(self.job.raw))
+            self._count_each_once(quote_table(self.job.raw))
             stage = self._pull(source, None)
             try:
                 self._merge(source, stage, is_all=True)
@@ -376,7 +384,7 @@ class TableRun:
         self.read = self.inserted = self.compared = rows
         if rows != self.lake.scalar(f"select count() from {current(self.job.raw)}"):
             try:
-                self._refuse_doubled_keys(quote_table(self.job.raw))
+                self._count_each_once(quote_table(self.job.raw))
             finally:
                 self.lake.command(f"truncate table {quote_table(self.job.raw)}{self.lake.placement.on_cluster}", retry=True)
             raise LakeError(f"{self.job.raw} does not hold the {rows} rows that were read; run it again")
@@ -406,7 +414,7 @@ class TableRun:
             self.read += rows
             self.bytes += size
             self.reached("pulled")
-            self._refuse_doubled_keys(quote_table(stage.table))
+            self.staged = self._count_each_once(quote_table(stage.table))
         except BaseException:
             stage.drop()
             raise
@@ -428,19 +436,22 @@ class TableRun:
         inside = " and ".join(parts) or "true"
         return f"({inside} or {quote(column.name)} is null)" if span.nulls and column.type.startswith("Nullable(") else f"({inside})"
 
-    def _refuse_doubled_keys(self, relation: str) -> None:
-        """Stop when rows that were read hold a key twice: only one could be current, and nobody could say which."""
+    def _count_each_once(self, relation: str) -> int:
+        """The rows of a relation, each key once: of a key that stands twice only one row could be current, and nobody could say which."""
         job = self.job
+        key = f"({self._key})" if len(job.key) > 1 else self._key
+        rows, keys = self.lake.query_history(f"select count(), uniqExact({key}) from {relation}").to_pylist()[0].values()
+        if rows == keys:
+            return int(rows)
         found = self.lake.query_history(
             f"select {', '.join(f'toString({quote(k)})' for k in job.key)}, count() from {relation} group by {self._key} "
             "having count() > 1 limit 3 settings max_bytes_before_external_group_by = 1073741824"
         )
-        if found.num_rows:
-            examples = [f"({', '.join(map(str, list(row.values())[:-1]))})" for row in found.to_pylist()]
-            raise SourceError(
-                f"the key ({', '.join(job.key)}) of {job.from_} is not unique at the source, for example {', '.join(examples)}",
-                hint="name the columns that make a row unique under `key:`",
-            )
+        examples = [f"({', '.join(map(str, list(row.values())[:-1]))})" for row in found.to_pylist()]
+        raise SourceError(
+            f"the key ({', '.join(job.key)}) of {job.from_} is not unique at the source, for example {', '.join(examples)}",
+            hint="name the columns that make a row unique under `key:`",
+        )
 
     # --- merging
 
@@ -454,8 +465,7 @@ class TableRun:
         names = [c.name for c in source.columns]
         columns = ", ".join(map(quote, names))
         staged = quote_table(stage.table)
-        rows = int(self.lake.scalar(f"select count() from {staged}"))
-        if not rows:
+        if not (rows := self.staged):
             return
         live = f"not ({self.flag})" if self.job.deleted_column else "true"
         hashed = row_hash(names)
@@ -463,7 +473,7 @@ class TableRun:
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
             mine = f"{staged} where {live} and {part}"
-            if is_all or not self.job.watermark:
+            if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
                 self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
                 self._see_current(mine, hashed)
@@ -565,7 +575,7 @@ class TableRun:
                 )
             self.ranges, self.keys_listed = 1, rows
             probed = quote_table(probe.table)
-            self._refuse_doubled_keys(probed)
+            self._count_each_once(probed)
             known = f"select {self._key}, {row_hash(content)} from {current(job.raw)}"
             differs = f"select {self._key} from {probed} where ({self._key}, `_hash`) not in ({known})"
             if self.quarantine.count():
@@ -589,8 +599,7 @@ class TableRun:
         columns = list(job.key)
         if job.watermark and not isinstance(self.connector, HasPositions) and _fingerprints_mark(source.column(job.watermark).type):
             columns.append(job.watermark)
-        rows = int(self.lake.scalar(f"select count() from {current(job.raw)}"))
-        bounds = [_NO_LOW, *self._quantiles(column, min(_FIRST_RANGES, rows // _ROWS_A_RANGE), "true")]
+        bounds = [_NO_LOW, *self._quantiles(column, min(_FIRST_RANGES, self.physical // _ROWS_A_RANGE), "true")]
         there = self.connector.fingerprints(source, columns, bounds, within=None, behind=behind)
         here = self._fingerprints(source, columns, bounds, "true")
         bad = differing(there, here)

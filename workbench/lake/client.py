@@ -129,6 +129,16 @@ class Lake:
         )
         return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
 
+    def shape(self, table: str) -> tuple[dict[str, str], list[str]]:
+        """Column name to ClickHouse type, in order, and the columns of the sorting key; both empty when there is no such table."""
+        database, _, name = table.partition(".")
+        found = self.query(
+            "select name, type, (select any(sorting_key) from system.tables where database = {d:String} and name = {t:String}) as key "
+            "from system.columns where database = {d:String} and table = {t:String} order by position",
+            {"d": database, "t": name},
+        ).to_pylist()
+        return {row["name"]: row["type"] for row in found}, key_names(found[0]["key"]) if found else []
+
     def tables(self, database: str) -> list[str]:
         """Names of the tables and views of a database, sorted; empty when there is no such database."""
         found = self.query("select name from system.tables where database = {d:String} order by name", {"d": database})
