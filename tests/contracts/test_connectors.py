@@ -270,6 +270,21 @@ def test_tables_with_no_row_or_one(bench: Bench) -> None:
     assert bench.ok(*jobs) == (0, 0)
 
 
+def test_table_of_300_columns_and_a_row_of_20_megabytes(bench: Bench) -> None:
+    columns = ", ".join(f"c{n} {('integer', 'text', 'decimal(12, 3)')[n % 3]}" for n in range(300))
+    bench.shop.run(f"create table wide (id integer primary key, {columns})")
+    for key in (1, 2):
+        bench.shop.run(f"insert into wide (id, c0, c1, c299) values ({key}, 5, 'x', 7)")
+    bench.shop.run("create table heavy (id integer primary key, body text, updated_at timestamp)")
+    bench.shop.run("insert into heavy values (1, ?, '2024-01-01 00:00:00'), (2, 'light', '2024-01-01 00:00:00')", ("é" * 10_000_000,))
+    jobs = [job("wide", watermark=""), job("heavy")]
+    assert bench.ok(*jobs) == (4, 0)
+    assert bench.rows(jobs[1], "id, length(body)") == [(1, 20_000_000), (2, 5)]
+    bench.shop.run("update heavy set body = body || 'x', updated_at = '2024-01-02 00:00:00'")
+    bench.shop.run("update wide set c298 = 1 where id = 2")
+    assert bench.ok(*jobs) == (3, 0)
+
+
 def test_deleted_row_leaves_the_current_ones_and_its_key_can_come_back(orders: Bench) -> None:
     orders.ok(job())
     orders.shop.run("delete from orders where id in (1, 2)")
@@ -372,6 +387,33 @@ def test_any_name_of_a_table_and_its_columns(bench: Bench) -> None:
     assert bench.ok(*jobs) == (len(jobs), 0)
     for this in jobs:
         assert bench.rows(this, quote(this.from_), quote(this.from_)) == [(1,), (2,)]
+
+
+OURS = ["b", "x", "f", "rows", "sum", "late", "r", "s", "source", "here", "stale", "c0", "c1", "v0", "count()", "key", "name"]
+
+
+@BY_THE_ENGINE
+def test_columns_called_as_our_statements_call_things(bench: Bench) -> None:
+    others = ", ".join(f'"{name}" integer' for name in OURS)
+    bench.shop.run(f"create table t (id integer primary key, {others}, mark timestamp)")
+    names = ", ".join(f'"{name}"' for name in OURS)
+    for key in range(1, 4):
+        values = ", ".join(str(key * 100 + n) for n in range(len(OURS)))
+        bench.shop.run(f"insert into t (id, {names}, mark) values ({key}, {values}, '2024-01-0{key} 00:00:00')")
+    jobs = [
+        job("t", watermark="mark"),
+        job("by_b", from_="t", key=("b",), watermark="mark"),
+        job("whole", from_="t", key=("x", "rows"), watermark=""),
+    ]
+    assert bench.ok(*jobs) == (9, 0)
+    assert bench.rows(jobs[0], ", ".join(map(quote, OURS)), "id")[2] == tuple(300 + n for n in range(len(OURS)))
+    bench.shop.run("delete from t where id = 1")
+    bench.shop.run("update t set \"sum\" = 0, mark = '2024-01-05 00:00:00' where id = 2")
+    assert bench.ok(*jobs) == (3, 3)
+    assert len(bench.hermes(*jobs).lookback().tables) == 2
+    narrow = job("narrow", from_="t", watermark="mark", columns={"v0": "UInt8"})  # neither of 213 and 313 is told from another column
+    assert bench.sync(narrow).quarantined == 1
+    assert bench.rows(narrow, "v0, c0") == [(213, 211)]
 
 
 # --- types by value

@@ -88,11 +88,11 @@ def read_advice(lake: Lake, jobs: Sequence[TableJob]) -> LookbackAdvice:
 
 def _measure(lake: Lake, job: TableJob) -> TableLateness:
     type_ = lake.columns(job.raw).get(job.watermark, "")
-    name = quote(job.watermark)
+    name = f"r.{quote(job.watermark)}"
     if "Date" in type_:
-        behind = f"dateDiff('microsecond', toDateTime64({name}, 6, 'UTC'), toDateTime64(mark, 6, 'UTC')) / 1e6"
+        behind = f"dateDiff('microsecond', toDateTime64({name}, 6, 'UTC'), toDateTime64(s.mark, 6, 'UTC')) / 1e6"
     elif "Int" in type_:
-        behind = f"toFloat64(toInt64OrZero(mark)) - toFloat64({name})"
+        behind = f"toFloat64(toInt64OrZero(s.mark)) - toFloat64({name})"
     else:
         return TableLateness(job.table, False, 0, 0, 0, job.lookback, 0, job.lookback, 0, job.deletes == "sweep")
     steps = [s for s in _STEPS_S if s > 0] if "Date" in type_ else [1, 10, 100, 1000, 10_000, 100_000]

@@ -162,11 +162,13 @@ class Ledger:
         """The state of every table that has been synced, by name."""
         self.prepare()
         found = {}
-        for row in self.lake.query(f"select * from {STATE_TABLE}").to_pylist():
+        # the time as a number: Arrow would bring pandas into the process for it, half as much memory again
+        for row in self.lake.query(f"select * replace (toUnixTimestamp64Milli(synced_at) as synced_at) from {STATE_TABLE}").to_pylist():
+            synced_at = dt.datetime.fromtimestamp(row["synced_at"] / 1000, dt.timezone.utc)
             kind = row["watermark_kind"]
             mark = Watermark.parse(kind, row["watermark"]) if kind else None
             found[row["table"]] = TableState(
-                row["table"], row["source"], mark, row["run_id"], row["synced_at"], row["_version"], row["from"],
+                row["table"], row["source"], mark, row["run_id"], synced_at, row["_version"], row["from"],
                 row["watermark_column"], row["position"], row["spec"], row["moved_by"] or "sync", row["print"],
             )  # fmt: skip
         return found

@@ -21,6 +21,7 @@ from workbench.lake.sql import Column, create_replacing, current, quote, quote_t
 __all__ = ["Quarantine", "QuarantineList", "prepare_quarantine", "read_quarantine"]
 
 TABLE = "skygraph.quarantine"
+_VALUE, _WHY = "skygraph value ", "skygraph reason"  # beside the columns of a table, whatever those are called
 _COLUMNS = (
     Column("table", "String"),
     Column("key", "String"),
@@ -127,25 +128,25 @@ class Quarantine:
         return tried
 
     def _cast(self, relation: str, into: Stage, columns: Sequence[SourceColumn], *, where: str, tag: str) -> int:
-        casts = ", ".join(f"{parse_text(quote(c.name), c.type)} as {quote(f'v{n}')}" for n, c in enumerate(columns))
-        reasons = ", ".join(_reason(c, quote(c.name), quote(f"v{n}"), is_key=c.name in self.job.key) for n, c in enumerate(columns))
+        casts = ", ".join(f"{parse_text(quote(c.name), c.type)} as {quote(f'{_VALUE}{n}')}" for n, c in enumerate(columns))
+        reasons = ", ".join(_reason(c, quote(c.name), quote(f"{_VALUE}{n}"), is_key=c.name in self.job.key) for n, c in enumerate(columns))
         values = ", ".join(
-            f"assumeNotNull({quote(f'v{n}')}) as {quote(c.name)}"
+            f"assumeNotNull({quote(f'{_VALUE}{n}')}) as {quote(c.name)}"
             if not c.type.startswith(_CAN_BE_NULL)
-            else f"{quote(f'v{n}')} as {quote(c.name)}"
+            else f"{quote(f'{_VALUE}{n}')} as {quote(c.name)}"
             for n, c in enumerate(columns)
         )
         names = ", ".join(quote(c.name) for c in columns)
-        judged = f"select *, arrayFilter(x -> x != '', [{reasons}]) as `_why` from (select *, {casts} from {relation})"
-        good = f"select {values} from ({judged}) where empty(`_why`)"
+        judged = f"select *, arrayFilter(x -> x != '', [{reasons}]) as `{_WHY}` from (select *, {casts} from {relation})"
+        good = f"select {values} from ({judged}) where empty(`{_WHY}`)"
         chosen = f" where {where}" if where else ""
         _, size = self.lake.fill(f"insert into {quote_table(into.table)} ({names})\nselect {names} from (\n{good}\n){chosen}", tag=tag)
         row = ", ".join(f"{quote_text(c.name)}, {quote(c.name)}" for c in columns)
         now = dt.datetime.now(dt.timezone.utc)
         added, _ = self.lake.fill(
             f"insert into {quote_table(TABLE)}\n"
-            f"select {{table:String}}, {self.key_text()}, arrayStringConcat(`_why`, '; '), toJSONString(map({row})), {{run:String}}, "
-            f"now64(3), {{version:UInt64}}, 0 from ({judged}) where notEmpty(`_why`)",
+            f"select {{table:String}}, {self.key_text()}, arrayStringConcat(`{_WHY}`, '; '), toJSONString(map({row})), {{run:String}}, "
+            f"now64(3), {{version:UInt64}}, 0 from ({judged}) where notEmpty(`{_WHY}`)",
             {"table": self.job.table, "run": self.run_id, "version": int(now.timestamp() * 1_000_000)},
             tag=tag,
         )

@@ -1,8 +1,8 @@
 """Fingerprints of key ranges: how two servers agree on many keys without sending them.
 
-Pure. A row's whole numbers are folded twice, with other constants, into hashes below 2^31 - 1, in arithmetic that PostgreSQL, MySQL
-and ClickHouse do alike in 64 bits; a range's fingerprint is the count of its rows and the sums of both. A swap of keys that goes
-unseen has a chance of about one in 2^60, and another one each time, as the ranges move.
+Pure. A row's whole numbers are folded into one below 2^31, in arithmetic that PostgreSQL, MySQL and ClickHouse do alike in 64 bits;
+a range's fingerprint is the count of its rows, the sum of the folds and the sum of their mixed squares. Of small numbers every
+fold is another. Among all pairs of pairs and of triples of 600 neighbouring keys no two sums of both kinds were the same.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from workbench.hermes.connector import Fingerprint
 
-__all__ = ["CLICKHOUSE", "MYSQL", "POSTGRES", "Dialect", "differing", "folds", "is_whole_number", "merge_ranges", "mixed"]
+__all__ = ["CLICKHOUSE", "MYSQL", "POSTGRES", "Dialect", "differing", "fold", "is_whole_number", "merge_ranges", "mixed"]
 
 _PRIME = (1 << 31) - 1
 _LIMB = (1 << 30) - 1
-_CONSTANTS = ((69069, 1103515245, 48271, 1566083941, 7919), (40692, 1812433253, 16807, 1664525, 104729))
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,22 @@ def is_whole_number(type_: str) -> bool:
     return type_ in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32")
 
 
-def folds(numbers: Sequence[str], dialect: Dialect) -> tuple[str, str]:
-    """Two SQL expressions, each of one number below 2^31 for the 64-bit numbers of a row. No value in between reaches 2^63."""
-    found = []
-    for first, low_by, second, middle_by, top_by in _CONSTANTS:
-        fold = "1"
-        for number in numbers:
-            low = dialect.bit_and.format(number, _LIMB)
-            middle = dialect.bit_and.format(dialect.shift.format(number, 30), _LIMB)
-            top = dialect.bit_and.format(dialect.shift.format(number, 60), 15)
-            half = f"({fold} * {first} + {low} * {low_by} + 12345) % {_PRIME}"
-            fold = f"({half} * {second} + {middle} * {middle_by} + {top} * {top_by}) % {_PRIME}"
-        found.append(fold)
-    return found[0], found[1]
+def fold(numbers: Sequence[str], dialect: Dialect) -> str:
+    """An SQL expression: the 64-bit numbers of a row as one below 2^31. No value in between reaches 2^63."""
+    found = ""
+    for number in numbers:
+        low = dialect.bit_and.format(number, _LIMB)
+        middle = dialect.bit_and.format(dialect.shift.format(number, 30), _LIMB)
+        top = dialect.bit_and.format(dialect.shift.format(number, 60), 15)
+        before = f"{found} * 69069 + " if found else ""
+        found = f"(({before}{low} * 1103515245 + {middle} * 1566083941 + {top} * 48271) % {_PRIME})"
+    return found
 
 
-def mixed(fold: str, dialect: Dialect) -> str:
-    """The hash of a fold, which is a column or a short name: no sum of these tells of sums of the numbers."""
-    return f"({dialect.xor.format(fold, dialect.shift.format(fold, 15))} * 739982445 + 374761393) % {_PRIME}"
+def mixed(folded: str, dialect: Dialect) -> str:
+    """The mixed square of a fold, which is a column: below 2^31, and no sum of it follows from sums of the numbers."""
+    square = f"({folded} * {folded} % {_PRIME})"
+    return dialect.xor.format(square, dialect.shift.format(square, 13))
 
 
 def differing(source: Mapping[int, Fingerprint], lake: Mapping[int, Fingerprint]) -> list[int]:

@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
 from workbench.hermes.connector import (
@@ -32,11 +33,14 @@ from workbench.hermes.connector import (
 from workbench.hermes.landing import DOES_NOT_FIT
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.quarantine import Quarantine
-from workbench.hermes.ranges import CLICKHOUSE, differing, folds, is_whole_number, merge_ranges, mixed
+from workbench.hermes.ranges import CLICKHOUSE, differing, fold, is_whole_number, merge_ranges, mixed
 from workbench.hermes.tables import TableJob
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["REWOUND", "STEPS", "TableRun", "at_or_past", "landing"]
 
@@ -486,14 +490,18 @@ class TableRun:
 
     def _merge_by_mark(self, source: SourceTable, mine: str, columns: str, hashed: str) -> None:
         """Rows whose key is current with the same watermark are compared value by value; the others are new, and need not be."""
+        mark = quote(self.job.watermark)
+        # past everything that ever landed, nothing needs to be looked up; a row without a watermark is compared by its values
+        old = f"{mark} <= (select max({mark}) from {quote_table(self.job.raw)} settings final = 0)"
+        unmarked = f" or {mark} is null" if "Nullable(" in source.column(self.job.watermark).type else ""
+        candidates = f"{mine} and ({old}{unmarked})"
         both = ", ".join(map(quote, dict.fromkeys([*self.job.key, self.job.watermark])))
+        near = f"{current(self.job.raw)} where ({self._key}) in (select {self._key} from {candidates})"
         same = Stage(self.lake, [source.column(k) for k in self.job.key])
         try:
-            near = f"{current(self.job.raw)} where ({self._key}) in (select {self._key} from {mine})"
-            unmarked = f" or {quote(self.job.watermark)} is null" if "Nullable(" in source.column(self.job.watermark).type else ""
             count, _ = self.lake.fill(
                 f"insert into {quote_table(same.table)}\n"
-                f"select {self._key} from {mine} and (({both}) in (select {both} from {near}){unmarked})",
+                f"select {self._key} from {candidates} and (({both}) in (select {both} from {near}){unmarked})",
                 tag=self.tag,
             )
             known = f"({self._key}) in (select {self._key} from {quote_table(same.table)})"
@@ -519,27 +527,29 @@ class TableRun:
 
         With `since`, the rows of that version and above are what was inserted, and `otherwise` are the current rows that were equal.
         """
-        fold = f"select count() as rows, sum(cityHash64({hashed})) as sum"
-        read = self.lake.query(f"{fold} from {staged}").to_pylist()[0]
+        # without aliases: any word may be the name of a column
+        fold = f"select count(), sum(cityHash64({hashed}))"
+
+        def total(*tables: pa.Table) -> tuple[int, int]:
+            rows, sums = zip(*(table.to_pylist()[0].values() for table in tables), strict=True)
+            return sum(rows), sum(s or 0 for s in sums) % _WRAP
+
+        read = total(self.lake.query(f"{fold} from {staged}"))
         if since:
-            here = self.lake.query_history(
+            landed = self.lake.query_history(
                 f"{fold} from {quote_table(self.job.raw)} where _version >= {since} and _deleted = 0 and _run_id = {{run:String}}",
                 {"run": self.run_id},
-            ).to_pylist()[0]
-            if otherwise:
-                more = self.lake.query(f"{fold} from {otherwise}").to_pylist()[0]
-                here = {k: (here[k] or 0) + (more[k] or 0) for k in here}
+            )
+            here = total(landed, *([self.lake.query(f"{fold} from {otherwise}")] if otherwise else []))
         else:
-            here = self.lake.query(
-                f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"
-            ).to_pylist()[0]
-        if (read["rows"], (read["sum"] or 0) % _WRAP) != (here["rows"], (here["sum"] or 0) % _WRAP):
+            here = total(self.lake.query(f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"))
+        if read != here:
             raise LakeError(
-                f"{self.job.raw}: of {read['rows']} rows that were read {here['rows']} are current, or their values differ",
+                f"{self.job.raw}: of {read[0]} rows that were read {here[0]} are current, or their values differ",
                 hint="something else writes to the table? the watermark was not moved; run it again",
             )
-        self.compared += int(read["rows"])
-        self.sums.append((int(read["sum"] or 0), int(here["sum"] or 0)))
+        self.compared += read[0]
+        self.sums.append((read[1], here[1]))
 
     def _bury(self, source: SourceTable, condition: str, *, also: str = "true", values: str = "") -> None:
         """A tombstone for every current key that meets the condition: with the last known values, or those of `values`."""
@@ -620,7 +630,7 @@ class TableRun:
                 count = max(there.get(n, _NOTHING).rows, here.get(n, _NOTHING).rows)
                 inner += [low, *self._quantiles(column, min(64, count // _KEYS_A_LEAF), _inside(quote(column), [(low, high)])), high]
             cuts = sorted({b for b in inner if b < _NO_HIGH})
-            condition = _inside(quote(column), within.ranges)
+            condition = _inside(f"here.{quote(column)}", within.ranges)
             small = differing(
                 self.connector.fingerprints(source, columns, cuts, within=within, behind=behind),
                 self._fingerprints(source, columns, cuts, condition),
@@ -654,12 +664,11 @@ class TableRun:
     def _fingerprints(self, source: SourceTable, columns: Sequence[str], bounds: Sequence[int], condition: str) -> dict[int, Fingerprint]:
         """The lake's side of `HasFingerprints.fingerprints`."""
         numbers = [_number(source.column(c)) for c in columns]
-        first, second = folds(numbers, CLICKHOUSE)
         listed = f"[{', '.join(f'toInt64({b})' for b in bounds)}]"
         found = self.lake.query(
-            f"select b, count(), sum({mixed('x', CLICKHOUSE)}), sum({mixed('y', CLICKHOUSE)}) from (\n"
-            f"select roundDown(toInt64({quote(columns[0])}), {listed}) as b, toInt64({first}) as x, toInt64({second}) as y\n"
-            f"from {current(self.job.raw)} where {condition}) group by b"
+            f"select b, count(), sum(x), sum({mixed('x', CLICKHOUSE)}) from (\n"
+            f"select roundDown(toInt64(here.{quote(columns[0])}), {listed}) as b, toInt64({fold(numbers, CLICKHOUSE)}) as x\n"
+            f"from {quote_table(self.job.raw)} as here final where {condition}) group by b"
         )
         at = {b: n for n, b in enumerate(bounds)}
         return {at[b]: Fingerprint(rows, int(g), int(h)) for b, rows, g, h in (row.values() for row in found.to_pylist())}
@@ -751,7 +760,7 @@ def _fingerprints_mark(type_: str) -> bool:
 
 def _number(column: SourceColumn) -> str:
     """A column as a whole number: a time in microseconds since 1970, no value as 0."""
-    name = quote(column.name)
+    name = f"here.{quote(column.name)}"
     if "DateTime" in column.type:
         name = f"toUnixTimestamp64Micro(toDateTime64({name}, 6, 'UTC'))"
     return f"toInt64(ifNull({name}, 0))" if column.type.startswith("Nullable(") else f"toInt64({name})"

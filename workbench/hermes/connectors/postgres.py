@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 from workbench.errors import LakeUnavailable, Misfit, QueryError, SourceError, SourceUnavailable, UnknownName
 from workbench.hermes.connector import Fingerprint, Ranges, SourceColumn, SourceTable, Span, Stage
 from workbench.hermes.landing import DOES_NOT_FIT, bare, strict_text
-from workbench.hermes.ranges import POSTGRES, folds, mixed
+from workbench.hermes.ranges import POSTGRES, fold, mixed
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_table, quote_text
@@ -173,9 +173,9 @@ class Connector:
         select = ", ".join(f"{value} as c{n}" for n, value in enumerate(values))
         statement = f"select {select} from {self._relation(table)} as source{self._where(table, within)}"
         if as_text:
-            casts = [f"{_from_text(c, facts, f'c{n}')} as {quote(c.name)}" for n, c in enumerate(wanted)]
+            casts = [f"{_from_text(c, facts, f'source.c{n}')} as {quote(c.name)}" for n, c in enumerate(wanted)]
         else:
-            casts = [f"{_cast(c, facts, f'c{n}')} as {quote(c.name)}" for n, c in enumerate(wanted)]
+            casts = [f"{_cast(c, facts, f'source.c{n}')} as {quote(c.name)}" for n, c in enumerate(wanted)]
         if through_client:
             with self._engine_errors():
                 yield from self._copied(statement, wanted, facts, as_text=as_text)
@@ -221,19 +221,17 @@ class Connector:
         self, table: SourceTable, columns: Sequence[str], bounds: Sequence[int], *, within: Ranges | None, behind: Span | None
     ) -> dict[int, Fingerprint]:
         """See `HasFingerprints.fingerprints`."""
-        first, second = folds([f"{_name(c)}::bigint" for c in columns], POSTGRES)
         stale = "false"
         if behind is not None:
             old = f"{_name(behind.column)} < {_literal(behind.low, table.options.base(behind.column))}" if behind.low else "false"
             stale = f"{self._changed_since(table, behind.position)} and {old}"
         listed = ", ".join(f"({b})" for b in bounds)
         inside = self._where(table, within)
-        # `offset 0` keeps the server from computing each hash again where it is used
+        # `offset 0` keeps the server from computing a fold again where it is used
         found = self._read(
-            f"select b, count(*), sum(({mixed('x', POSTGRES)})::int), sum(({mixed('y', POSTGRES)})::int), "
-            "count(*) filter (where stale) from (\n"
+            f"select b, count(*), sum(x::int), sum(({mixed('x', POSTGRES)})::int), count(*) filter (where stale) from (\n"
             f"select width_bucket({_name(columns[0])}::bigint, array[{listed}]::bigint[]) - 1 as b, {stale} as stale, "
-            f"{first} as x, {second} as y\n"
+            f"{fold([f'{_name(c)}::bigint' for c in columns], POSTGRES)} as x\n"
             f"from {self._relation(table)} as source{inside} offset 0) as f group by b"
         )
         return {int(b): Fingerprint(int(n), int(g), int(h), int(s)) for b, n, g, h, s in found}
@@ -287,10 +285,10 @@ class Connector:
                 with self._open.cursor().copy(f"copy ({statement}) to stdout") as copy:
                     self.lake.insert_stream(texts.table, (bytes(block) for block in copy), "TabSeparated")
             casts = [
-                f"{_from_text(c, facts, f'c{n}') if as_text else _cast_copied(c, facts, f'c{n}')} as {quote(c.name)}"
+                f"{_from_text(c, facts, f'source.c{n}') if as_text else _cast_copied(c, facts, f'source.c{n}')} as {quote(c.name)}"
                 for n, c in enumerate(wanted)
             ]
-            yield f"select {', '.join(casts)} from {quote_table(texts.table)}"
+            yield f"select {', '.join(casts)} from {quote_table(texts.table)} as source"
         finally:
             texts.drop()
 
