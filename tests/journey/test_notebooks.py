@@ -42,6 +42,21 @@ def test_the_quickstart_passes_under_nbval(told: tuple[Shop, Any]) -> None:
     assert int(passed[1]) >= 10
 
 
+def test_the_law_notebook_passes_under_nbval(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "notebooks/explore/the_law.ipynb", tmp_path)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("SKYGRAPH_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=120", "-p", "no:cacheprovider", "-q", "-W", "ignore",
+         "--rootdir", str(tmp_path), "the_law.ipynb"],
+        cwd=tmp_path, env={**environ, "PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(tmp_path / ".ipython")}, text=True,
+        capture_output=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 9
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
