@@ -22,10 +22,11 @@ from workbench.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
-SERVERS = ("lake_url", "postgres_server", "own_lake", "start_lake", "built_shop")
+SERVERS = ("lake_url", "postgres_server", "mysql_server", "own_lake", "start_lake", "built_shop")
 
 sys.path.insert(0, str(Path(__file__).parent))
-from postgres import postgres_server  # noqa: E402, F401 - a fixture, from the module beside this one
+from mysql import mysql_server  # noqa: E402, F401 - a fixture, from the module beside this one
+from postgres import postgres_server  # noqa: E402, F401 - another
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,42 @@ class MysqlServer:
         with open(self.log, "rb") as file:
             file.seek(start)
             return file.read().decode("utf-8", "replace")
+
+
+class MysqlShop:
+    """A source that a test can write to, in a database of its own.
+
+    With `standard` the types of a CREATE TABLE are those that other databases share: a `timestamp` of any year, a `text` that
+    can be in a key.
+    """
+
+    connector = "mysql"
+    pulls = "mysql("
+
+    def __init__(self, server: MysqlServer, *, standard: bool = False) -> None:
+        self.server = server
+        self.standard = standard
+        self.database = f"it's a schéma {uuid.uuid4().hex[:8]}"
+        self.options = {"dsn": server.dsn(self.database)}
+        self._open = server.connect()
+        self._open.run(f"create database `{self.database}`")
+        self._open.run(f"use `{self.database}`")
+        # names in the quotes of the standard; a time that a test writes is UTC; no other date than a real one
+        self._open.run("set sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', time_zone = '+00:00'")
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[bytes | None, ...]]:
+        if self.standard and sql.startswith("create table"):
+            sql = re.sub(r"\btext\b", "varchar(200)", re.sub(r"\btimestamp\b", "datetime(6)", sql))
+        parts = sql.split("?") if values else [sql]
+        if len(parts) != len(values) + 1:
+            raise ValueError(f"{len(values)} values for {len(parts) - 1} places")
+        return self._open.run(
+            "".join(p + (literal(v) if n < len(values) else "") for n, (p, v) in enumerate(zip(parts, [*values, None], strict=True)))
+        )
+
+    def close(self) -> None:
+        self._open.run(f"drop database if exists `{self.database}`")
+        self._open.close()
 
 
 @pytest.fixture(scope="session")

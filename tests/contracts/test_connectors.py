@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mysql import MysqlShop
 
 from workbench.errors import UnknownName
 from workbench.hermes.connector import Connector, Span, connector_names, find_connector
@@ -61,11 +62,12 @@ class SqliteShop(Shop):
 
 class PostgresShop(Shop):
     connector = "postgres"
-    pulls = "postgresql("
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, *, by_engine: bool) -> None:
         schema = f"it's a schéma {uuid.uuid4().hex[:8]}"
-        self.options = {"dsn": server.dsn(), "schema": schema}
+        # a parameter that the engine cannot be told sends the rows through this process
+        self.options = {"dsn": server.dsn() + ("" if by_engine else "?application_name=skygraph"), "schema": schema}
+        self.pulls = "postgresql(" if by_engine else "_stage_"
         self._open = server.connect()
         self._open.execute(f'create schema "{schema}"')
         self._open.execute(f'set search_path to "{schema}"')
@@ -79,12 +81,14 @@ class PostgresShop(Shop):
         self._open.close()
 
 
-@pytest.fixture(params=["sqlite", "sqlite through batches", "postgres"])
+@pytest.fixture(params=["sqlite", "sqlite through batches", "postgres", "postgres through this process", "mysql"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     away: Path | None = None
     made: Shop
-    if request.param == "postgres":
-        made = PostgresShop(request.getfixturevalue("postgres_server"))
+    if request.param.startswith("postgres"):
+        made = PostgresShop(request.getfixturevalue("postgres_server"), by_engine=request.param == "postgres")
+    elif request.param == "mysql":
+        made = MysqlShop(request.getfixturevalue("mysql_server"), standard=True)
     elif request.param == "sqlite":
         made = SqliteShop(tmp_path / "it's the shöp.db", "sqlite(")
     else:
@@ -270,21 +274,6 @@ def test_tables_with_no_row_or_one(bench: Bench) -> None:
     assert bench.ok(*jobs) == (0, 0)
 
 
-def test_table_of_300_columns_and_a_row_of_20_megabytes(bench: Bench) -> None:
-    columns = ", ".join(f"c{n} {('integer', 'text', 'decimal(12, 3)')[n % 3]}" for n in range(300))
-    bench.shop.run(f"create table wide (id integer primary key, {columns})")
-    for key in (1, 2):
-        bench.shop.run(f"insert into wide (id, c0, c1, c299) values ({key}, 5, 'x', 7)")
-    bench.shop.run("create table heavy (id integer primary key, body text, updated_at timestamp)")
-    bench.shop.run("insert into heavy values (1, ?, '2024-01-01 00:00:00'), (2, 'light', '2024-01-01 00:00:00')", ("é" * 10_000_000,))
-    jobs = [job("wide", watermark=""), job("heavy")]
-    assert bench.ok(*jobs) == (4, 0)
-    assert bench.rows(jobs[1], "id, length(body)") == [(1, 20_000_000), (2, 5)]
-    bench.shop.run("update heavy set body = body || 'x', updated_at = '2024-01-02 00:00:00'")
-    bench.shop.run("update wide set c298 = 1 where id = 2")
-    assert bench.ok(*jobs) == (3, 0)
-
-
 def test_deleted_row_leaves_the_current_ones_and_its_key_can_come_back(orders: Bench) -> None:
     orders.ok(job())
     orders.shop.run("delete from orders where id in (1, 2)")
@@ -354,6 +343,12 @@ def test_watermarks_of_other_types(bench: Bench) -> None:
     assert bench.ok(*jobs) == (0, 0)
 
 
+NOT_MYSQL = pytest.mark.parametrize(
+    "shop", ["sqlite", "sqlite through batches", "postgres", "postgres through this process"], indirect=True
+)  # which has words of its own, smaller rows, and fewer letters for names
+
+
+@NOT_MYSQL
 def test_key_of_several_columns(bench: Bench) -> None:
     bench.shop.run(
         "create table lines (order_id2 integer, order_id text, n integer, updated_at timestamp, primary key (order_id2, order_id))"
@@ -367,11 +362,28 @@ def test_key_of_several_columns(bench: Bench) -> None:
     assert bench.rows(this, "order_id2, order_id", "1, 2") == [(1, "y"), (2, "x")]
 
 
+@NOT_MYSQL
+def test_table_of_300_columns_and_a_row_of_20_megabytes(bench: Bench) -> None:
+    columns = ", ".join(f"c{n} {('integer', 'text', 'decimal(12, 3)')[n % 3]}" for n in range(300))
+    bench.shop.run(f"create table wide (id integer primary key, {columns})")
+    for key in (1, 2):
+        bench.shop.run(f"insert into wide (id, c0, c1, c299) values ({key}, 5, 'x', 7)")
+    bench.shop.run("create table heavy (id integer primary key, body text, updated_at timestamp)")
+    bench.shop.run("insert into heavy values (1, ?, '2024-01-01 00:00:00'), (2, 'light', '2024-01-01 00:00:00')", ("é" * 10_000_000,))
+    jobs = [job("wide", watermark=""), job("heavy")]
+    assert bench.ok(*jobs) == (4, 0)
+    assert bench.rows(jobs[1], "id, length(body)") == [(1, 20_000_000), (2, 5)]
+    bench.shop.run("update heavy set body = body || 'x', updated_at = '2024-01-02 00:00:00'")
+    bench.shop.run("update wide set c298 = 1 where id = 2")
+    assert bench.ok(*jobs) == (3, 0)
+
+
 NAMES = [
     "select", "source", "it's two `words`, Grüße 🦆? 100% $1 {x:String} --", 'do"uble', "back\\slash", "new\nline", "a.b",
 ]  # fmt: skip
 
 
+@NOT_MYSQL
 def test_any_name_of_a_table_and_its_columns(bench: Bench) -> None:
     def sql_name(text: str) -> str:
         return '"' + text.replace('"', '""') + '"'
@@ -562,16 +574,13 @@ def test_dropped_and_cast_columns(orders: Bench) -> None:
 
 
 def test_columns_cast_to_types_of_the_lake(orders: Bench) -> None:
-    given = {"id": "UInt8", "note": "LowCardinality(Nullable(String))", "updated_at": "Nullable(Date32)", "amount": "Nullable(Float32)"}
+    given = {"id": "UInt8", "note": "LowCardinality(Nullable(String))", "amount": "Nullable(Float32)"}
+    cut = {"updated_at": "Nullable(Date32)"}
+    assert "would cut it" in orders.sync(job(columns=cut)).runs[0].error
     this = job(columns=given)
     assert orders.ok(this) == (3, 0)
     assert {c: t for c, t in orders.lake.columns("raw.orders").items() if c in given} == given
-    day = dt.date(2024, 1, 2)
-    assert orders.rows(this, "id, note, updated_at, amount") == [
-        (1, "a", dt.date(2024, 1, 1), 1.5),
-        (2, "b", day, 2.5),
-        (3, None, day, None),
-    ]
+    assert orders.rows(this, "id, note, amount") == [(1, "a", 1.5), (2, "b", 2.5), (3, None, None)]
     assert orders.ok(this) == (0, 0)
 
 
@@ -583,7 +592,9 @@ def test_row_that_does_not_fit_goes_to_the_quarantine_and_lands_when_it_can(orde
         assert (report.runs[0].error, report.runs[0].rows_read, report.quarantined) == ("", 4, 1)
         assert orders.rows(this, "id") == [(1,), (2,), (3,)]
         (kept,) = orders.hermes(this).quarantine().rows
-        assert (kept["key"], kept["reason"], kept["row"]["note"]) == ({"id": "300"}, "id is not UInt8: 300", "too high")
+        assert kept["key"]["id"].startswith("300")
+        assert kept["reason"].startswith("id is not UInt8: 300")
+        assert kept["row"]["note"] == "too high"
     (compared,) = orders.hermes(this).compare().tables
     assert (compared.equal, compared.source_rows, compared.quarantined) == (True, 3, 1)
     # given a type that holds it, it lands by a replay

@@ -7,16 +7,16 @@ import random
 import re
 import socket
 import struct
-import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mysql import MysqlError, MysqlServer, MysqlShop, literal
 
 from workbench.errors import QueryError, SourceError, SourceUnavailable, UnknownName
 from workbench.hermes.connector import SourceColumn, SourceTable, Span
@@ -24,50 +24,8 @@ from workbench.hermes.connectors.mysql import Connector, Options, TableOptions
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import mysql
-from mysql import MysqlError, MysqlServer, literal
-
-mysql_server = mysql.mysql_server  # a fixture
-
 UTC = dt.timezone.utc
 pytestmark = pytest.mark.server
-
-
-class MysqlShop:
-    """A source that a test can write to, in a database of its own.
-
-    With `standard` the types of a CREATE TABLE are those that other databases share: a `timestamp` of any year, a `text` that
-    can be in a key.
-    """
-
-    connector = "mysql"
-    pulls = "mysql("
-
-    def __init__(self, server: MysqlServer, *, standard: bool = False) -> None:
-        self.server = server
-        self.standard = standard
-        self.database = f"it's a schéma {uuid.uuid4().hex[:8]}"
-        self.options = {"dsn": server.dsn(self.database)}
-        self._open = server.connect()
-        self._open.run(f"create database `{self.database}`")
-        self._open.run(f"use `{self.database}`")
-        # names in the quotes of the standard; a time that a test writes is UTC; no other date than a real one
-        self._open.run("set sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', time_zone = '+00:00'")
-
-    def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[bytes | None, ...]]:
-        if self.standard and sql.startswith("create table"):
-            sql = re.sub(r"\btext\b", "varchar(200)", re.sub(r"\btimestamp\b", "datetime(6)", sql))
-        parts = sql.split("?") if values else [sql]
-        if len(parts) != len(values) + 1:
-            raise ValueError(f"{len(values)} values for {len(parts) - 1} places")
-        return self._open.run(
-            "".join(p + (literal(v) if n < len(values) else "") for n, (p, v) in enumerate(zip(parts, [*values, None], strict=True)))
-        )
-
-    def close(self) -> None:
-        self._open.run(f"drop database if exists `{self.database}`")
-        self._open.close()
 
 
 @pytest.fixture

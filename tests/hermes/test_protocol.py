@@ -375,3 +375,105 @@ def test_stages_of_a_dead_process_are_dropped_and_those_of_a_living_one_are_not(
         erp.lake.command(f"create table skygraph.{STAGE_PREFIX}{machine()}_{pid}_x (a Int8) engine = MergeTree order by tuple()")
     erp.sync()
     assert [t for t in erp.lake.tables("skygraph") if t.startswith(STAGE_PREFIX)] == [f"{STAGE_PREFIX}{machine()}_{os.getppid()}_x"]
+
+
+# --- what a review found
+
+
+def test_raw_table_that_was_dropped_is_never_taken_for_unchanged(erp: Erp) -> None:
+    erp.run("insert into t values (1, 'x', '2024-01-01'), (2, 'y', '2024-01-02')")
+    for step in ("table made", "pulled"):
+        erp.sync()
+        erp.lake.command("drop table raw.t sync")
+        hermes = erp.hermes()
+
+        def crash(reached: str, step: str = step) -> None:
+            if reached == step:
+                raise RuntimeError("the power went")
+
+        hermes.reached = crash
+        assert hermes.sync().failed
+        assert erp.sync().mode == "full"
+        assert len(erp.rows()) == 2
+    erp.lake.command("drop table raw.t sync")
+    assert not erp.hermes().backfill("t", "2024-01-01", "2024-01-02", chunks=1).failed
+    erp.sync()
+    assert len(erp.rows()) == 2
+
+
+def test_rewind_while_others_are_synced_is_not_passed_over(erp: Erp) -> None:
+    erp.run("insert into t values (1, 'x', '2024-01-01'), (2, 'y', '2024-01-02')")
+    erp.sync(deletes="none")
+    hermes = erp.hermes(deletes="none")
+    other = erp.hermes(deletes="none")
+    said: list[str] = []
+    lock = hermes._locked
+
+    def rewound_before(table: str) -> Any:
+        if not said:
+            said.append(other.rewind("t", "2024-01-01").runs[0].mode)
+        return lock(table)
+
+    hermes._locked = rewound_before  # type: ignore[method-assign]
+    (run,) = hermes.sync().runs
+    assert (run.error, run.rows_read) == ("", 2)
+
+
+@pytest.mark.parametrize("key", ["bigint", "uuid"])
+def test_row_that_does_not_fit_stays_apart_and_its_last_good_version_stays_current(erp: Erp, key: str) -> None:
+    erp.run("create table k (id " + key + " primary key, n numeric, at timestamptz)")
+    ids = [str(n) if key == "bigint" else f"00000000-0000-0000-0000-00000000000{n}" for n in range(6)]
+    for n, id_ in enumerate(ids):
+        erp.run(f"insert into k values ('{id_}', {n}, '2024-01-0{n + 1}')")
+    erp.sync(from_="k")
+    erp.run(f"update k set n = 'NaN' where id = '{ids[1]}'")  # and its time stays
+    assert erp.sync(from_="k").quarantined == 1
+    erp.run(f"delete from k where id = '{ids[2]}'")
+    run = erp.sync(from_="k")
+    assert run.deleted == 1
+    assert [n for _, n in erp.rows("id, n")] == [0, 1, 3, 4, 5]
+    assert erp.sync(from_="k", full=True).deleted == 0
+    assert not erp.hermes(from_="k").verify("t").failed or erp.rows("id, n")[1][1] == 1
+    # gone at the source, it leaves both
+    erp.run(f"delete from k where id = '{ids[1]}'")
+    erp.sync(from_="k")
+    assert [n for _, n in erp.rows("id, n")] == [0, 3, 4, 5]
+    assert erp.hermes().quarantine().rows == ()
+    assert erp.equal(from_="k")
+
+
+def test_rows_without_a_key_are_kept_apart_one_by_one_and_the_others_go_on(erp: Erp) -> None:
+    erp.run("create table k (id bigint, v text, at timestamptz)")
+    erp.run("insert into k values (1, 'a', '2024-01-01'), (null, 'b', '2024-01-02'), (null, 'c', '2024-01-03')")
+    for n in range(3):
+        run = erp.sync(from_="k")
+        assert run.error == ""
+        assert len(erp.hermes().quarantine().rows) == 2
+        erp.run(f"insert into k values ({n + 10}, 'new', '2024-02-0{n + 1}')")
+    assert [i for i, _ in erp.rows()] == [1, 10, 11]
+
+
+def test_partitioned_tables_and_views_are_not_read_whole_each_time(erp: Erp) -> None:
+    erp.run("create table p (id bigint, v text, at timestamptz, primary key (id)) partition by range (id)")
+    erp.run("create table p1 partition of p for values from (0) to (50000)")
+    erp.run("create table p2 partition of p for values from (50000) to (1000000)")
+    erp.run("insert into p select n, 'x', '2024-01-01'::timestamptz + n * interval '1 second' from generate_series(1, 100000) n")
+    erp.run("create view w as select * from p")
+    for name in ("p", "w"):
+        erp.sync(table="t", from_=name)
+        erp.run(f"insert into p select max(id) + 1, 'new', '2024-03-01'::timestamptz + max(id) * interval '1 second' from {name}")
+        erp.run("delete from p where id = (select min(id) from p)")
+        erp.run("update p set v = 'late', at = '2023-01-01' where id = 40000")
+        run = erp.sync(table="t", from_=name)
+        assert run.mode == "incremental"
+        assert (run.error, run.deleted) == ("", 1)
+        assert run.rows_read < 10_000
+        assert erp.equal(from_=name)
+        erp.lake.command("drop table raw.t sync")
+
+
+def test_dsn_with_options_of_its_own(erp: Erp) -> None:
+    erp.run("insert into t values (1, 'x', '2024-01-01')")
+    dsn = erp.server.dsn() + "?options=-cwork_mem%3D8MB"
+    assert erp.sync(dsn=dsn).inserted == 1
+    assert erp.equal(dsn=dsn)

@@ -75,7 +75,8 @@ class SourceTable:
     """A table of a source, described: where it is (`name` and `options`, in the source's words) and its columns in order.
 
     `rows` is about how many rows it has, where the source knows that without counting. `identity` is another text once the table
-    or a column of it was made anew, though names and types are the same: what was read before says nothing of it.
+    or a column of it was made anew, though names and types are the same: what was read before says nothing of it. With
+    `tracks_rows` a connector that tracks transactions knows which rows of this table they wrote.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SourceTable:
     options: Any = None
     rows: int | None = None
     identity: str = ""
+    tracks_rows: bool = False
 
     def column(self, name: str) -> SourceColumn:
         """A column by name.

@@ -64,6 +64,10 @@ _RUN_COLUMNS = (
 )
 
 
+# the time as a number: Arrow would bring pandas into the process for it, half as much memory again
+_STATE = ", ".join(f"toUnixTimestamp64Milli({quote(c.name)}) as at" if c.name == "synced_at" else quote(c.name) for c in _STATE_COLUMNS)
+
+
 @dataclass(frozen=True)
 class TableState:
     """How far a table has been read, by which run, and when that run ended.
@@ -161,17 +165,16 @@ class Ledger:
     def states(self) -> dict[str, TableState]:
         """The state of every table that has been synced, by name."""
         self.prepare()
-        found = {}
-        # the time as a number: Arrow would bring pandas into the process for it, half as much memory again
-        for row in self.lake.query(f"select * replace (toUnixTimestamp64Milli(synced_at) as synced_at) from {STATE_TABLE}").to_pylist():
-            synced_at = dt.datetime.fromtimestamp(row["synced_at"] / 1000, dt.timezone.utc)
-            kind = row["watermark_kind"]
-            mark = Watermark.parse(kind, row["watermark"]) if kind else None
-            found[row["table"]] = TableState(
-                row["table"], row["source"], mark, row["run_id"], synced_at, row["_version"], row["from"],
-                row["watermark_column"], row["position"], row["spec"], row["moved_by"] or "sync", row["print"],
-            )  # fmt: skip
-        return found
+        return {row["table"]: _state(row) for row in self.lake.query(f"select {_STATE} from {STATE_TABLE}").to_pylist()}
+
+    def state(self, table: str) -> tuple[TableState | None, bool]:
+        """The state of one table, None when it was never synced; and whether its raw table is there."""
+        found = self.lake.query(
+            f"select {_STATE}, (select count() from system.tables where database = 'raw' and name = {{t:String}}) as here "
+            f"from (select 1) as one left join (select * from {STATE_TABLE} where table = {{t:String}}) as s on true",
+            {"t": table},
+        ).to_pylist()[0]
+        return (_state(found) if found["table"] else None), bool(found["here"])
 
     def move_mark(self, *states: TableState) -> None:
         """Write states of tables: the last step of a sync."""
@@ -227,6 +230,16 @@ class Ledger:
         # as JSON lines: Arrow would bring pandas into the process, three times as much memory as all of this
         if rows:
             self.lake.insert_stream(table, iter([json.dumps(row, default=_time_text).encode() + b"\n" for row in rows]), "JSONEachRow")
+
+
+def _state(row: dict[str, Any]) -> TableState:
+    kind = row["watermark_kind"]
+    mark = Watermark.parse(kind, row["watermark"]) if kind else None
+    synced_at = dt.datetime.fromtimestamp(row["at"] / 1000, dt.timezone.utc)
+    return TableState(
+        row["table"], row["source"], mark, row["run_id"], synced_at, row["_version"], row["from"], row["watermark_column"],
+        row["position"], row["spec"], row["moved_by"] or "sync", row["print"],
+    )  # fmt: skip
 
 
 def _time_text(time: dt.datetime) -> str:

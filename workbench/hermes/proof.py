@@ -15,6 +15,8 @@ from workbench.hermes.watermark import Watermark, short_mark
 from workbench.lake.sql import current, quote_table, row_hash
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from workbench.hermes.run import TableRun
 
 __all__ = ["Comparison", "Proof", "TableComparison", "compare_table", "verify_table"]
@@ -113,22 +115,7 @@ def compare_table(this: TableRun) -> TableComparison:
     source = _described(this)
     names = [c.name for c in source.columns]
     fold = f"select count(), lower(hex(sum(cityHash64({row_hash(names)}))))"
-    gone = f" where not ({this.flag})" if this.job.deleted_column else ""
-    apart = 0
-    try:
-        with this.connector.rows(source, names) as select:
-            read = this.lake.query(f"{fold} from (\n{select}\n){gone}")
-    except SkyGraphError as error:
-        if not is_misfit(error):
-            raise
-        stage = Stage(this.lake, source.columns)
-        try:
-            with this.connector.rows(source, names, as_text=True) as select:
-                this.quarantine.sort_out(select, stage, source, where="", tag=this.tag)
-            apart = this.quarantine.set_apart
-            read = this.lake.query(f"{fold} from {quote_table(stage.table)}{gone}")
-        finally:
-            stage.drop()
+    read, apart = _read(this, source, fold, None, "true")
     here = this.lake.query(f"{fold} from {current(this.job.raw)}")
     physical = this.lake.query_history(f"select count() from {quote_table(this.job.raw)}")
     return TableComparison(
@@ -148,18 +135,37 @@ def verify_table(this: TableRun, run: SyncRun | None) -> Proof:
     if run.mode != "full" and run.watermark_from and state and state.watermark:
         column = source.column(this.job.watermark)
         low = Watermark.parse(state.watermark.kind, run.watermark_from)
+        low = low if run.mode == "backfill" else low.back(this.job.lookback)
         high = Watermark.parse(state.watermark.kind, run.watermark_to) if run.watermark_to else None
-        within, condition = Span(column.name, low), at_or_past(column, low, high)
-        span = f"{column.name} from {short_mark(run.watermark_from)} to {short_mark(run.watermark_to)}"
+        condition = at_or_past(column, low, high, with_high=run.mode != "backfill")
+        within = Span(column.name, low)
+        span = f"{column.name} from {short_mark(low.text())} to {short_mark(run.watermark_to)}"
     fold = f"select count(), lower(hex(sum(cityHash64({row_hash(names)}))))"
-    gone = f" and not ({this.flag})" if this.job.deleted_column else ""
-    with this.connector.rows(source, names, within=within) as select:
-        there = this.lake.query(f"{fold} from (\n{select}\n) where {condition}{gone}")
+    there, _ = _read(this, source, fold, within, condition)
     here = this.lake.query(f"{fold} from {current(this.job.raw)} where {condition}")
     return Proof(
         this.job.table, run, span, there.column(0)[0].as_py(), there.column(1)[0].as_py(), here.column(0)[0].as_py(),
         here.column(1)[0].as_py(),
     )  # fmt: skip
+
+
+def _read(this: TableRun, source: SourceTable, fold: str, within: Span | None, condition: str) -> tuple[pa.Table, int]:
+    """A fold over rows of the source as they land, and how many of them do not fit."""
+    names = [c.name for c in source.columns]
+    where = f"where {condition}" + (f" and not ({this.flag})" if this.job.deleted_column else "")
+    try:
+        with this.connector.rows(source, names, within=within) as select:
+            return this.lake.query(f"{fold} from (\n{select}\n) {where}"), 0
+    except SkyGraphError as error:
+        if not is_misfit(error):
+            raise
+    stage = Stage(this.lake, source.columns)
+    try:
+        with this.connector.rows(source, names, within=within, as_text=True) as select:
+            this.quarantine.sort_out(select, stage, source, where="", tag=this.tag)
+        return this.lake.query(f"{fold} from {quote_table(stage.table)} {where}"), this.quarantine.set_apart
+    finally:
+        stage.drop()
 
 
 def _described(this: TableRun) -> SourceTable:

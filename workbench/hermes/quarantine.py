@@ -142,10 +142,15 @@ class Quarantine:
         chosen = f" where {where}" if where else ""
         _, size = self.lake.fill(f"insert into {quote_table(into.table)} ({names})\nselect {names} from (\n{good}\n){chosen}", tag=tag)
         row = ", ".join(f"{quote_text(c.name)}, {quote(c.name)}" for c in columns)
+        # rows without a key are kept apart from each other by what they hold
+        parts = ", ".join(f"{quote_text(k)}, ifNull({quote(k)}, '')" for k in self.job.key)
+        missing = " or ".join(f"{quote(k)} is null" for k in self.job.key)
+        whole = f"toJSONString(map({parts}, 'row', hex(sipHash64(toJSONString(map({row}))))))"
+        key = f"if({missing}, {whole}, {self.key_text()})"
         now = dt.datetime.now(dt.timezone.utc)
         added, _ = self.lake.fill(
             f"insert into {quote_table(TABLE)}\n"
-            f"select {{table:String}}, {self.key_text()}, arrayStringConcat(`{_WHY}`, '; '), toJSONString(map({row})), {{run:String}}, "
+            f"select {{table:String}}, {key}, arrayStringConcat(`{_WHY}`, '; '), toJSONString(map({row})), {{run:String}}, "
             f"now64(3), {{version:UInt64}}, 0 from ({judged}) where notEmpty(`{_WHY}`)",
             {"table": self.job.table, "run": self.run_id, "version": int(now.timestamp() * 1_000_000)},
             tag=tag,
@@ -158,9 +163,13 @@ class Quarantine:
         """Keys of which a good row has landed leave."""
         self._forget(f"key in (select {self.key_text()} from {quote_table(landed.table)})")
 
-    def forget_gone(self, listed: Stage) -> None:
-        """Keys that are not among all those of the source leave; those that this run set apart are at the source."""
-        self._forget(f"run_id != {quote_text(self.run_id)} and key not in (select {self.key_text()} from {quote_table(listed.table)})")
+    def forget_gone(self, listed: Stage, *, has_rows: bool) -> None:
+        """Keys that are not among all those of the source leave; those that this run set apart are at the source.
+
+        A row without a key is only known to be gone when all rows were read.
+        """
+        gone = f"run_id != {quote_text(self.run_id)} and key not in (select {self.key_text()} from {quote_table(listed.table)})"
+        self._forget(gone if has_rows else f"{gone} and length(JSONExtractKeys(key)) = {len(self.job.key)}")
 
     def _forget(self, condition: str) -> None:
         if not self.count():

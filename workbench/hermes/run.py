@@ -30,7 +30,7 @@ from workbench.hermes.connector import (
     Stage,
     TracksTransactions,
 )
-from workbench.hermes.landing import DOES_NOT_FIT
+from workbench.hermes.landing import DOES_NOT_FIT, parse_text
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.quarantine import Quarantine
 from workbench.hermes.ranges import CLICKHOUSE, differing, fold, is_whole_number, merge_ranges, mixed
@@ -57,6 +57,7 @@ _ROWS_A_PASS = 4_000_000
 _NO_LOW, _NO_HIGH = -(1 << 63), 1 << 63
 _WRAP = 1 << 64  # sums of hashes go round
 REWOUND = " rewound"  # after a spec: the mark was moved by hand, so something is to be read, whatever the source says
+_CLOCKS_DIFFER = dt.timedelta(minutes=1)  # by so much, without being worth a word
 _SAFE = " safe"  # after a position: no row can appear under the mark that was taken there
 _OUR_COLUMNS = ", ".join(quote(c.name) for c in RAW_COLUMNS)
 
@@ -73,6 +74,7 @@ class TableRun:
     started: dt.datetime
     state: TableState | None
     reached: Callable[[str], None]
+    is_there: bool  # the raw table
 
     def __post_init__(self) -> None:
         self.tag = f"sync:{self.job.table}:{self.run_id}:"
@@ -96,14 +98,14 @@ class TableRun:
         position = ""
         if isinstance(self.connector, HasPositions):
             was = state.position.removesuffix(_SAFE) if state and state.spec.startswith(f"{job.spec} ") and not full else ""
-            was = "" if state and state.spec.endswith(REWOUND) else was
+            was = "" if state and (state.spec.endswith(REWOUND) or not self.is_there) else was
             if state and was and self.connector.unchanged(was):
                 return self._report("unchanged", state.watermark, state.watermark)
             position = self.connector.position()
         self.reached("position read")
         described = self._described()
         self.spec = f"{job.spec} {_shape(described)}"
-        if state and not full and state.spec == self.spec and self._is_still(described, state):
+        if state and not full and self.is_there and state.spec == self.spec and self._is_still(described, state):
             self.state = dataclasses.replace(state, position=f"{position}{_SAFE}")
             return self._report("unchanged", state.watermark, state.watermark)
         self._look()
@@ -114,7 +116,7 @@ class TableRun:
         # asked before the rows are read: what arrives meanwhile may be read too, but is never passed over
         high = self.connector.high_mark(source, job.watermark) if job.watermark else None
         safe, is_safe = high, True
-        tracks = isinstance(self.connector, TracksTransactions)
+        tracks = self._tracks(source)
         if high is not None and isinstance(self.connector, TracksTransactions):
             safe, is_safe = self.connector.safe_mark(source, job.watermark, high)
         can_say = high is not None or isinstance(self.connector, HasPositions)
@@ -140,15 +142,15 @@ class TableRun:
             try:
                 self._merge(source, stage, is_all=True)
                 if job.deletes == "sweep":
+                    self.quarantine.forget_gone(stage, has_rows=True)
                     self._bury(source, f"not in (select {self._key} from {quote_table(stage.table)})")
-                    self.quarantine.forget_gone(stage)
                 high = high if can_say else self._highest(source, quote_table(stage.table))
             finally:
                 stage.drop()
         else:
             by_ranges = self._can_fingerprint(source)
             tracked = dataclasses.replace(span, position=behind.removesuffix(_SAFE))
-            if not by_ranges and (job.deletes == "sweep" or not behind.endswith(_SAFE)):
+            if tracks and not by_ranges and (job.deletes == "sweep" or not behind.endswith(_SAFE)):
                 span = tracked
             stage = self._pull(source, span)
             try:
@@ -159,7 +161,7 @@ class TableRun:
             self.reached("inserted")
             if job.deletes == "sweep":
                 if by_ranges:
-                    self._sweep_ranges(source, tracked)
+                    self._sweep_ranges(source, tracked if tracks else None)
                 else:
                     self._sweep_keys(source)
         if is_empty:
@@ -213,7 +215,7 @@ class TableRun:
     def _is_still(self, source: SourceTable, state: TableState) -> bool:
         """Whether the source says that no row of the table changed since the state: by its transactions and its keys."""
         job, connector = self.job, self.connector
-        if not (isinstance(connector, TracksTransactions) and state.watermark and state.position.endswith(_SAFE)):
+        if not (isinstance(connector, TracksTransactions) and source.tracks_rows and state.watermark and state.position.endswith(_SAFE)):
             return False
         is_swept = job.deletes == "sweep"
         if is_swept and not (state.print and self._can_fingerprint(source)):
@@ -222,6 +224,10 @@ class TableRun:
         if connector.is_written(source, span, state.position.removesuffix(_SAFE), anywhere=is_swept):
             return False
         return not is_swept or self._print_of(source) == state.print
+
+    def _tracks(self, source: SourceTable) -> bool:
+        """Whether the source tells which rows of the table a transaction wrote."""
+        return isinstance(self.connector, TracksTransactions) and source.tracks_rows
 
     def _print_of(self, source: SourceTable) -> str:
         """The fingerprint of all keys at the source, as a text."""
@@ -239,6 +245,12 @@ class TableRun:
             source.column(name)
         if not job.key:
             raise SourceError(f"table {job.table!r} has no key", hint="name the columns that make a row unique under `key:`")
+        given = job.columns.get(job.watermark, "")
+        if given and not _holds(given, kind := described.column(job.watermark).type):
+            raise UsageError(
+                f"the watermark {job.watermark} of {job.table} is {kind} at the source, and {given} would cut it",
+                hint="leave its type as it is, or watermark by another column",
+            )
         if job.watermark and not re.match(r"(Nullable\()?(U?Int|Date|String)", kind := source.column(job.watermark).type):
             raise SourceError(
                 f"{job.from_}.{job.watermark} is {kind}: a watermark is a time, a whole number or a text",
@@ -340,10 +352,11 @@ class TableRun:
 
     def _not_in_the_future(self, mark: Watermark | None) -> Watermark | None:
         """A row with a time to come must not hide the rows until then: the mark stops at now, and such rows are read again."""
-        if mark is not None and isinstance(mark.value, dt.datetime) and mark.value > self.started:
+        if mark is None or not isinstance(mark.value, dt.datetime) or mark.value <= self.started:
+            return mark
+        if mark.value > _now() + _CLOCKS_DIFFER:
             self.notes.append(f"a watermark lies in the future ({mark.text()}): rows from now on are read in every run")
-            return Watermark(self.started)
-        return mark
+        return Watermark(self.started)
 
     def _highest(self, source: SourceTable, relation: str) -> Watermark | None:
         """The highest watermark of a relation of the lake, for sources that cannot say it before they are read."""
@@ -555,6 +568,8 @@ class TableRun:
         """A tombstone for every current key that meets the condition: with the last known values, or those of `values`."""
         names = ", ".join(quote(c.name) for c in source.columns)
         here = current(self.job.raw)
+        if self.quarantine.count() and not values:  # a row that does not fit is at the source all the same
+            also += f" and {self.quarantine.key_text()} not in ({self.quarantine.keys()})"
         origin = f"{here} where ({self._key}) {condition} and {also}"
         if values:
             origin = f"{values} and ({self._key}) in (select {self._key} from {here} where ({self._key}) {condition})"
@@ -569,7 +584,9 @@ class TableRun:
 
     def _can_fingerprint(self, source: SourceTable) -> bool:
         numbers = [source.column(k).type for k in self.job.key]
-        return self.job.deletes == "sweep" and isinstance(self.connector, HasFingerprints) and all(map(is_whole_number, numbers))
+        if self.job.deletes != "sweep" or not isinstance(self.connector, HasFingerprints) or not all(map(is_whole_number, numbers)):
+            return False
+        return not self.quarantine.count()  # those rows differ in every run: their keys are listed with the others
 
     def _sweep_keys(self, source: SourceTable) -> None:
         """List every key of the source, once, with what tells a changed row, and mend what differs."""
@@ -579,10 +596,16 @@ class TableRun:
         content = list(dict.fromkeys(job.key)) if self.is_careful else list(dict.fromkeys(content))
         probe = Stage(self.lake, [*(source.column(k) for k in job.key), SourceColumn("_hash", "FixedString(16)", "")])
         try:
-            with self.connector.rows(source, list(dict.fromkeys([*job.key, *content]))) as select:
-                rows, _ = self.lake.fill(
-                    f"insert into {quote_table(probe.table)}\nselect {self._key}, {row_hash(content)} from (\n{select}\n)", tag=self.tag
-                )
+            try:
+                rows = self._probe(source, probe, content)
+            except SkyGraphError as error:
+                if self.is_careful or not is_misfit(error):
+                    raise
+                # an old row does not fit: what the others hold is compared as texts that were cast
+                self.is_careful = True
+                self.lake.command(f"truncate table {quote_table(probe.table)}{self.lake.placement.on_cluster}", retry=True)
+                content = list(dict.fromkeys(job.key))
+                rows = self._probe(source, probe, content)
             self.ranges, self.keys_listed = 1, rows
             probed = quote_table(probe.table)
             self._count_each_once(probed)
@@ -597,24 +620,40 @@ class TableRun:
                     self._merge(source, stage)
                 finally:
                     stage.drop()
+            self.quarantine.forget_gone(probe, has_rows=False)
             self._bury(source, f"not in (select {self._key} from {probed})")
-            self.quarantine.forget_gone(probe)
         finally:
             probe.drop()
 
-    def _sweep_ranges(self, source: SourceTable, behind: Span) -> None:
+    def _probe(self, source: SourceTable, probe: Stage, content: Sequence[str]) -> int:
+        """The keys of all rows of the source, with the hash of some columns, into the probe; returns how many."""
+        columns = list(dict.fromkeys([*self.job.key, *content]))
+        keys = ", ".join(
+            f"assumeNotNull({parse_text(quote(k), source.column(k).type)})" if self.is_careful else quote(k) for k in self.job.key
+        )
+        hashed = row_hash(content)
+        if self.is_careful:
+            hashed = f"sipHash128(tuple({keys}))"
+            known = " and ".join(f"{parse_text(quote(k), source.column(k).type)} is not null" for k in self.job.key)
+        with self.connector.rows(source, columns, as_text=self.is_careful) as select:
+            where = f"\nwhere {known}" if self.is_careful else ""
+            return self.lake.fill(
+                f"insert into {quote_table(probe.table)}\nselect {keys}, {hashed} from (\n{select}\n){where}", tag=self.tag
+            )[0]
+
+    def _sweep_ranges(self, source: SourceTable, behind: Span | None) -> None:
         """Compare ranges of keys by fingerprint, those that differ in smaller ones, and read only what differs then."""
         assert isinstance(self.connector, HasFingerprints)
         job, column = self.job, self.job.key[0]
         columns = list(job.key)
-        if job.watermark and not isinstance(self.connector, HasPositions) and _fingerprints_mark(source.column(job.watermark).type):
+        if job.watermark and not self._tracks(source) and _fingerprints_mark(source.column(job.watermark).type):
             columns.append(job.watermark)
         bounds = [_NO_LOW, *self._quantiles(column, min(_FIRST_RANGES, self.physical // _ROWS_A_RANGE), "true")]
         there = self.connector.fingerprints(source, columns, bounds, within=None, behind=behind)
         here = self._fingerprints(source, columns, bounds, "true")
         bad = differing(there, here)
         self.ranges, self.ranges_differing = len(bounds), len(bad)
-        if not bad and isinstance(self.connector, TracksTransactions):
+        if not bad and self._tracks(source):
             rows_there, firsts, seconds = (sum(getattr(f, side) for f in there.values()) for side in ("rows", "first", "second"))
             self.print = f"{rows_there} {firsts} {seconds}"
         ends = [*bounds[1:], _NO_HIGH]
@@ -736,10 +775,10 @@ def landing(job: TableJob, table: SourceTable) -> tuple[SourceColumn, ...]:
     return tuple(found)
 
 
-def at_or_past(column: SourceColumn, low: Watermark, high: Watermark | None) -> str:
-    """The condition: at or past `low`, and at most `high`."""
+def at_or_past(column: SourceColumn, low: Watermark, high: Watermark | None, *, with_high: bool) -> str:
+    """The condition: at or past `low`, and at most, or before, `high`."""
     name = quote(column.name)
-    return f"{name} >= {_literal(low)}" + (f" and {name} <= {_literal(high)}" if high is not None else "")
+    return f"{name} >= {_literal(low)}" + (f" and {name} {'<=' if with_high else '<'} {_literal(high)}" if high is not None else "")
 
 
 def _literal(mark: Watermark) -> str:

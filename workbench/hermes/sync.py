@@ -173,18 +173,18 @@ class Hermes:
         if not high.later_than(low):
             raise UsageError(f"nothing lies from {low.text()} to before {high.text()}", hint="--from is before --to")
         cuts = low.cuts(high, chunks)
-        done = {
-            (run.watermark_from, run.watermark_to)
-            for run in self.ledger.runs(table=job.table, limit=10_000)
-            if run.mode == "backfill" and run.status == "ok" and run.moved_by == f"backfill {low.text()} to {high.text()}"
-        }
+        label = f"backfill {low.text()} to {high.text()}"
         wanted = list(itertools.pairwise(cuts))
-        todo = [c for c in wanted if (c[0].text(), c[1].text()) not in done] or wanted  # all there: asked for anew
+        # chunks are read in order: the last one that was tells where to go on; when it was the very last, all is asked for anew
+        told = [run for run in self.ledger.runs(table=job.table, limit=1_000) if run.mode == "backfill" and run.status == "ok"]
+        last = told[0].watermark_to if told and told[0].moved_by == label else ""
+        ends = [b.text() for _, b in wanted]
+        todo = wanted[ends.index(last) + 1 :] if last in ends[:-1] else wanted
         runs = []
         for n, (a, b) in enumerate(todo, 1):
 
             def fill(this: TableRun, a: Watermark = a, b: Watermark = b) -> SyncRun:
-                return dataclasses.replace(this.backfill(a, b), moved_by=f"backfill {low.text()} to {high.text()}")
+                return dataclasses.replace(this.backfill(a, b), moved_by=label)
 
             (run,) = self._side_by_side([job], fill).runs
             runs.append(run)
@@ -214,30 +214,26 @@ class Hermes:
             if state is None or state.watermark is None:
                 raise UsageError(f"{job.table} has no watermark yet", hint=f"run `skygraph sync {job.table}`")
             mark = parse_mark(state.watermark.kind, to)
-            who = f"{getpass.getuser()}, by hand"
+            who = f"{_user()}, by hand"
             run_id = str(uuid.uuid4())
             version = max(_micros(started), state.version + 1)
             spec = state.spec.removesuffix(REWOUND) + REWOUND
-            self.ledger.move_mark(dataclasses.replace(state, watermark=mark, run_id=run_id, version=version, spec=spec, moved_by=who))
             run = SyncRun(
                 run_id, job.table, job.source, "rewind", "ok", started, _now(), state.watermark.text(), mark.text(), moved_by=who
             )  # fmt: skip
             self.ledger.record(run, version=_micros(run.finished_at))
+            self.ledger.move_mark(dataclasses.replace(state, watermark=mark, run_id=run_id, version=version, spec=spec, moved_by=who))
         return SyncReport((run,))
 
     # --- running tables
 
     def _side_by_side(self, jobs: Sequence[TableJob], act: Callable[[TableRun], SyncRun], progress: Progress | None = None) -> SyncReport:
         self._prepare()
-        states = self.ledger.states()
-        here = set(self.lake.tables("raw"))
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
-            futures: dict[Future[SyncRun], TableJob] = {
-                pool.submit(self._run, job, act, states.get(job.table) if job.table in here else None): job for job in jobs
-            }
+            futures: dict[Future[SyncRun], TableJob] = {pool.submit(self._run, job, act): job for job in jobs}
             left = set(futures)
             while left:
                 ended, left = wait(left, timeout=_LOOK_EVERY_S if progress else None, return_when=FIRST_COMPLETED)
@@ -274,17 +270,17 @@ class Hermes:
             if table.startswith(prefix) and not _is_alive(int(table.removeprefix(prefix).partition("_")[0])):
                 self.lake.command(f"drop table if exists {quote_table(f'skygraph.{table}')}{self.lake.placement.on_cluster} sync")
 
-    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun], state: TableState | None) -> SyncRun:
+    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun]) -> SyncRun:
         """One table, under its lock; a failure of any kind is in the run, and in the ledger."""
         log = logger(table=job.table, source=job.source)
         run_id = str(uuid.uuid4())
         started = _now()
-        with self._locked(job.table) as waited:
+        with self._locked(job.table):
             try:
-                if waited:  # another process has been at it meanwhile
-                    state = self.ledger.states().get(job.table)
+                # under the lock, so that no other process and no rewind is passed over
+                state, is_there = self.ledger.state(job.table)
                 with self._connector(self.plan.sources[job.source]) as connector:
-                    this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step)
+                    this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step, is_there)
                     self._going.add(this)
                     try:
                         run = act(this)
@@ -339,7 +335,7 @@ class Hermes:
     @contextmanager
     def _table_run(self, job: TableJob) -> Iterator[TableRun]:
         with self._connector(self.plan.sources[job.source]) as connector:
-            yield TableRun(self.lake, self.ledger, connector, job, str(uuid.uuid4()), _now(), None, self._step)
+            yield TableRun(self.lake, self.ledger, connector, job, str(uuid.uuid4()), _now(), None, self._step, True)
 
     # --- what there is
 
@@ -390,29 +386,26 @@ class Hermes:
                 connector.close()
 
     @contextmanager
-    def _locked(self, table: str) -> Iterator[bool]:
-        """One sync of a table at a time on this machine; a second one waits. Gives whether it had to.
+    def _locked(self, table: str) -> Iterator[None]:
+        """One sync of a table at a time on this machine; a second one waits.
 
         A statement that a killed process of ours left running at the server is ended before another begins.
         """
         folder = self.state_dir / "lock"
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / f"sync-{table}", "a+", encoding="utf-8") as file:
-            waited = False
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                waited = True
-                fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             if file.read():  # the last one did not end: it was killed
-                self.lake.stop_tagged(f"sync:{table}:")
-                waited = True
+                try:
+                    self.lake.stop_tagged(f"sync:{table}:")
+                except QueryError as error:  # what is left of it does no harm: its rows have lower versions
+                    logger(table=table).warning("could not end the statements of a killed sync", error=str(error))
             file.truncate(0)
             file.write("running\n")
             file.flush()
             try:
-                yield waited
+                yield
             finally:
                 file.truncate(0)
 
@@ -449,6 +442,13 @@ class _Watch:
             speed = read / seconds
             left = f" of about {expected:,}, about {duration((expected - read) / speed)} left" if expected > read else ""
             self.progress(f"{tables}: {read:,} rows{left}, {speed:,.0f} rows/s", self.done, self.total)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -87,7 +87,10 @@ class Connector:
         self._parameters = {k: str(v) for k, v in parts.items()}
         self._engine_reads: bool | None = False if set(parts) - _READ_BY_THE_ENGINE else None
         self.host = str(parts.get("host") or "localhost")
-        self.port = int(str(parts.get("port") or 5432))
+        port = str(parts.get("port") or 5432)
+        self.port = int(port) if port.isdecimal() else 0
+        if not self.port or "," in self.host:  # several servers: the driver finds the one that answers
+            self._engine_reads = False
         self.user = str(parts.get("user") or "postgres")
         self.password = str(parts.get("password") or "")
         self.database = str(parts.get("dbname") or self.user)
@@ -113,7 +116,7 @@ class Connector:
             nullable = not (not_null or name in key or landed.startswith("Array("))
             columns.append(SourceColumn(name, f"Nullable({landed})" if nullable else landed, source_type))
         made = _Facts(options.query, {n: (b, d, bool(nn)) for n, _, b, nn, d, *_ in facts}, has_numbers, self.lake.years)
-        return SourceTable(table, tuple(columns), made, rows, identity)
+        return SourceTable(table, tuple(columns), made, rows, identity, has_numbers)
 
     def _describe_table(self, table: str) -> tuple[list[tuple[Any, ...]], int | None, bool, str]:
         # a name with a dot is another schema's table, or one of ours that is called so
@@ -132,7 +135,7 @@ class Connector:
         )
         # a column that was dropped and added again has another number, a table that was swapped for another too
         identity = f"{number} {' '.join(str(number) for *_, number in facts)}"
-        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m"), identity
+        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m", "p"), identity
 
     def _describe_query(self, query: str) -> list[tuple[Any, ...]]:
         self._read("select 1")
@@ -203,7 +206,9 @@ class Connector:
 
     def safe_mark(self, table: SourceTable, column: str, high: Watermark) -> tuple[Watermark, bool]:
         """See `TracksTransactions.safe_mark`: what is open writes times from its beginning on."""
-        ((oldest, hidden, others),) = self._read(_OPEN_TRANSACTIONS)
+        ((oldest, hidden, others, is_copy),) = self._read(_OPEN_TRANSACTIONS)
+        if is_copy:  # a standby does not know what is open at its primary
+            return high, False
         if not others:
             return high, True
         if table.options.base(column).startswith("timestamp with time zone") and isinstance(high.value, dt.datetime):
@@ -226,12 +231,13 @@ class Connector:
             old = f"{_name(behind.column)} < {_literal(behind.low, table.options.base(behind.column))}" if behind.low else "false"
             stale = f"{self._changed_since(table, behind.position)} and {old}"
         listed = ", ".join(f"({b})" for b in bounds)
-        inside = self._where(table, within)
+        inside = self._where(table, within) or " where true"
+        inside += f" and {_name(columns[0])} is not null"
         # `offset 0` keeps the server from computing a fold again where it is used
         found = self._read(
             f"select b, count(*), sum(x::int), sum(({mixed('x', POSTGRES)})::int), count(*) filter (where stale) from (\n"
             f"select width_bucket({_name(columns[0])}::bigint, array[{listed}]::bigint[]) - 1 as b, {stale} as stale, "
-            f"{fold([f'{_name(c)}::bigint' for c in columns], POSTGRES)} as x\n"
+            f"{fold([_number(c, table.options.base(c)) for c in columns], POSTGRES)} as x\n"
             f"from {self._relation(table)} as source{inside} offset 0) as f group by b"
         )
         return {int(b): Fingerprint(int(n), int(g), int(h), int(s)) for b, n, g, h, s in found}
@@ -323,10 +329,10 @@ class Connector:
                 try:
                     if self._open is None:
                         self._open = psycopg.connect(
-                            **{"connect_timeout": "10", **self._parameters},  # type: ignore[arg-type]
+                            **{"connect_timeout": "10", **{k: v for k, v in self._parameters.items() if k != "options"}},  # type: ignore[arg-type]
                             autocommit=True,
                             prepare_threshold=None,  # the shape of an answer may change while the connection is kept
-                            options="-c timezone=UTC -c default_transaction_read_only=on",
+                            options=f"{self._parameters.get('options', '')} -c timezone=UTC -c default_transaction_read_only=on".strip(),
                         )
                         ((style,),) = self._open.execute("show datestyle").fetchall()
                         self._writes_iso = str(style).startswith("ISO")
@@ -369,8 +375,9 @@ class Connector:
                 raise Misfit(f"{self.where}: {error.message.partition(': ')[0]}") from None
             if error.code == 614 or "broken_connection" in error.message or "closed the connection" in error.message:
                 raise self._unavailable(error.message) from None
-            if self.password and self.password in str(error):  # the server masks it; an old one may not
-                raise SourceError(f"{self.where}: {error.message.replace(self.password, '***')}") from None
+            for secret in filter(None, (self.password, quote_text(self.password)[1:-1])):
+                if secret in str(error):  # the server masks it; an old one may not
+                    raise SourceError(f"{self.where}: {error.message.replace(secret, '***')}") from None
             raise
 
     def _unavailable(self, text: str) -> SourceUnavailable:
@@ -426,7 +433,8 @@ select
     (select count(*) from pg_stat_activity where pid <> pg_backend_pid() and query = '<insufficient privilege>')
         + (select count(*) from pg_prepared_xacts),
     (select count(*) from pg_locks where locktype = 'virtualxid' and pid is distinct from pg_backend_pid())
-        + (select count(*) from pg_prepared_xacts)
+        + (select count(*) from pg_prepared_xacts),
+    pg_is_in_recovery()
 """
 
 
@@ -484,6 +492,12 @@ def _literal(mark: Watermark | None, base: str) -> str:
             return f"date '{mark.value:%Y-%m-%d}'"
         return f"{_kind(base)} '{mark.text()}{'+00' if 'with time zone' in base else ''}'"
     return str(mark.value) if isinstance(mark.value, int) else _text(str(mark.value))
+
+
+def _number(column: str, base: str) -> str:
+    """A column as a whole number: a time in microseconds since 1970 in UTC, no value as 0."""
+    name = _name(column)
+    return f"coalesce((extract(epoch from {name}) * 1000000)::bigint, 0)" if _is_time(base) else f"coalesce({name}::bigint, 0)"
 
 
 def _is_long(base: str) -> bool:
