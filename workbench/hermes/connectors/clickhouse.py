@@ -318,12 +318,7 @@ def _expression(column: SourceColumn, as_text: bool) -> str:
     """The engine's expression for a column out of what came: of its type, or as text."""
     value, wanted, there = f"source.{quote(column.name)}", _bare(column.type), _bare(column.source_type)
     text = f"toString(toTimeZone({value}, 'UTC'))" if there.startswith("DateTime") else f"toString({value})"
-    is_text = there == "String" or there.startswith(("FixedString", "Enum"))
     same = _bare(_landed(there)) == wanted
-    exact = same or is_text or wanted == "String" or wanted.startswith("Float")
-    if not exact:  # a type of the user's that would cut the value off
-        back = f"accurateCastOrNull(accurateCastOrNull({value}, {quote_text(wanted)}), {quote_text(there)})"
-        text = f"if(ifNull({back} = {value}, 0), {text}, concat(toString({value}), ' does not fit'))"
     if as_text:
         return f"cast({text} as Nullable(String))"
     if same:

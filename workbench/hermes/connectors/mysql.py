@@ -483,18 +483,10 @@ def _expression(column: SourceColumn, value: str, as_text: bool) -> str:
         if wanted != "String":
             # the engine makes some other day of a zero date, by whatever way it is read
             text = f"if(ifNull(startsWith(toString({read}), {value}), 0), {text}, concat({value}, ' is no date'))"
-    elif natural == "Bool":
-        read = value
-    else:
-        read = f"accurateCastOrNull({value}, {quote_text(natural)})"
     if wanted.startswith("Date") and natural == "String":
         text = f"if(match({value}, '^(0000|[0-9]{{4}}-00|[0-9]{{4}}-[0-9]{{2}}-00)'), concat({value}, ' is no date'), {text})"
     elif wanted == "Float32" and natural != wanted:
         text = f"if(isInfinite(accurateCastOrNull({text}, 'Float32')), concat({text}, ' does not fit'), {text})"
-    elif wanted not in (natural, "String") and not wanted.startswith("Float") and natural not in ("String", "Bool"):
-        # a type of the user's that would cut the value off
-        there = f"accurateCastOrNull(accurateCastOrNull({read}, {quote_text(wanted)}), {quote_text(natural)})"
-        text = f"if(ifNull({there} = {read}, 0), {text}, concat(toString({value}), ' does not fit'))"
     if as_text:
         return f"cast({text} as Nullable(String))"
     if wanted == "String":
