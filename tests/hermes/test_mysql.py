@@ -257,7 +257,7 @@ def test_type_of_the_users_is_cast_to_without_cutting_off(
     shop.run(f"insert into t values (3, {bad})")
     with pytest.raises(QueryError):
         read(source, table)
-    assert "fit" in read(source, table, as_text=True)[2][1] or read(source, table, as_text=True)[2][1].split(" is no")[0] == bad.strip("'")
+    assert read(source, table, as_text=True)[2][1].startswith(bad.strip("'"))
 
 
 def test_any_type_can_be_asked_for_as_text(shop: MysqlShop, source: Connector) -> None:
