@@ -746,7 +746,7 @@ _NOTHING = Fingerprint(0, 0, 0)
 
 def _shape(source: SourceTable) -> str:
     """The columns of a table in a few letters, to see that they are the same as before."""
-    seen = [source.identity, *((c.name, c.source_type) for c in source.columns)]
+    seen = [source.identity, *((c.name, "" if c.is_guessed else c.source_type) for c in source.columns)]
     return f"{zlib.crc32(repr(seen).encode()):08x}"
 
 
