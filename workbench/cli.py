@@ -169,10 +169,15 @@ class _Progress:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._started = time.monotonic()
+        self._done = -1
+        self._said = self._started = time.monotonic()
 
     def __call__(self, message: str, done: int, total: int) -> None:
         if not sys.stderr.isatty():
+            now = time.monotonic()
+            if done == self._done and now - self._said < 10:  # in a log, what moves within a step is worth a line now and then
+                return
+            self._done, self._said = done, now
             print(f"[{done}/{total}] {message}", file=sys.stderr, flush=True)
             return
         if self._bar is None:
