@@ -28,7 +28,7 @@ import pytest
 ZONE = "-05:00"
 _DEADLINE_S = 60.0
 _SQL_FILES = ("mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql")
-_SQL_FOLDERS = ("/usr/share/mysql", "/usr/share/mariadb", "/usr/local/share/mysql", "/opt/homebrew/share/mysql")
+_SQL_FOLDERS = ("/usr/share/mysql", "/usr/share/mariadb", "/usr/local/share/mysql")
 
 
 class MysqlError(Exception):

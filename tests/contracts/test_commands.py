@@ -15,14 +15,16 @@ from workbench import Workbench
 from workbench.answer import to_json
 from workbench.cli import run
 from workbench.commands import GRAMMAR
-from workbench.grammar import Command
+from workbench.grammar import Argument, Command
 
 COMMANDS = [pytest.param(command, id=name) for name, command in GRAMMAR.commands.items()]
 
 # a line for every verb that answers; `{new}` is a folder that does not exist yet
 LINES = [
     "init {new}", "init {new} --example chinook", "up", "ps", "logs", "logs workbench -n 2", "env", "health", "settings", "completion",
-    "sync genres media_types", "sync status", "sync compare", "dbt ls", "dbt run --select staging.stg_genres",
+    "sync genres media_types", "sync status", "sync compare", "sync verify genres",
+    "sync rewind media_types 2007-01-01", "sync backfill genres --from 2007-01-01 --chunks 2", "sync lookback genres",
+    "sync quarantine list genres", "sync quarantine replay", "dbt ls", "dbt run --select staging.stg_genres",
     "objects Customer --where country=Brazil total_spent>10 --sort -total_spent --limit 3", "objects Genre --sql",
     "objects Customer --after 5 --limit 2", "object Customer 1", "links Customer 1", "links Customer 1 invoices --limit 2",
     "ontology list", "ontology show Invoice", "ontology check", "ontology reload", "inspect invoices", "inspect invoices --key 5",
@@ -92,8 +94,9 @@ def line(built_shop: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return lambda text: text.format(new=tmp_path / "new").split()
 
 
-def _dest(names: tuple[str, ...]) -> str:
-    return next((n for n in names if n.startswith("--")), names[0]).lstrip("-").replace("-", "_")
+def _dest(argument: Argument) -> str:
+    named = next((n for n in argument.names if n.startswith("--")), argument.names[0]).lstrip("-").replace("-", "_")
+    return str(argument.options.get("dest", named))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -110,7 +113,7 @@ def test_every_verb_has_help(command: Command, capsys: pytest.CaptureFixture[str
 def test_arguments_are_the_parameters_of_the_function(command: Command) -> None:
     bench, *parameters = inspect.signature(command.run).parameters.values()
     assert bench.name == "bench"
-    offered = {_dest(argument.names): argument for argument in command.arguments}
+    offered = {_dest(argument): argument for argument in command.arguments}
     taken = {p.name: p for p in parameters} if not command.passes else {p.name: p for p in parameters if p.name != "show"}
     assert set(offered) == set(taken)
     parser = GRAMMAR.parser(command)

@@ -22,7 +22,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from workbench.errors import LakeError, UnknownName
+from workbench.errors import LakeError, QueryError, UnknownName
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
 from workbench.lake.sql import quote, quote_table
@@ -49,6 +49,7 @@ __all__ = [
 
 
 STAGE_PREFIX = "_stage_"
+_NO_DATABASE = 81
 
 
 def machine() -> str:
@@ -274,11 +275,17 @@ class Stage:
         self.columns = tuple(columns)
         self.table = f"skygraph.{STAGE_PREFIX}{machine()}_{os.getpid()}_{uuid.uuid4().hex[:16]}"
         body = ", ".join(f"{quote(c.name)} {c.type}" for c in columns)
-        lake.create_database("skygraph")
-        lake.command(
+        create = (
             f"create table {quote_table(self.table)}{lake.placement.on_cluster} ({body}) "
             f"engine = {lake.placement.engine('MergeTree')} order by tuple()"
         )
+        try:
+            lake.command(create)
+        except QueryError as error:
+            if error.code != _NO_DATABASE:
+                raise
+            lake.create_database("skygraph")
+            lake.command(create)
 
     def insert(self, batch: pa.RecordBatch | pa.Table) -> int:
         """Append a batch, by column name; returns its rows."""

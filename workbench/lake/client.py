@@ -69,7 +69,6 @@ class Lake:
         self._lock = threading.RLock()
         self._connected: Any = None
         self._running: set[str] = set()
-        self._made: set[str] = set()
         self._address: Address | None = None
 
     # --- reads
@@ -240,9 +239,7 @@ class Lake:
 
     def create_database(self, name: str) -> None:
         """Make a database; does nothing when it exists."""
-        if name not in self._made:
-            self.command(self.placement.create_database(name), retry=True)
-            self._made.add(name)
+        self.command(self.placement.create_database(name), retry=True)
 
     # --- the connection
 
@@ -279,7 +276,6 @@ class Lake:
             if self._connected is not None:
                 self._connected.close()
             self._connected = self._address = None
-            self._made.clear()
 
     def _client(self) -> Any:
         with self._lock:
