@@ -134,6 +134,7 @@ class Benchmark:
         words = [sys.executable, __file__, "--measure"]
         if what == "dlt":
             words = [self.dlt, str(Path(__file__).with_name("_dlt.py"))]
+        self.settle()
         before = self.cpu()
         done = subprocess.run(words, input=json.dumps(job), capture_output=True, text=True, check=False)
         if done.returncode:
@@ -143,6 +144,16 @@ class Benchmark:
         self.measured.setdefault(at, []).append(found)
         said = f"{found['seconds']:8.3f} s {found['rows']:>9} rows {found['peak_mb']:6.0f} MB"
         print(f"  {' '.join(at):<40} {said} {found['client_cpu']:6.2f} + {found['servers_cpu']:.2f} s CPU", file=sys.stderr, flush=True)
+
+    def settle(self) -> None:
+        """Wait until the lake has merged what the contestant before left behind: each pays for its own parts alone."""
+        deadline, idle = time.monotonic() + 300, 0
+        while time.monotonic() < deadline:
+            idle = 0 if self.lake.scalar("select count() from system.merges") else idle + 1
+            if idle == 5:
+                return
+            time.sleep(0.2)
+        raise SystemExit("the lake goes on merging for five minutes")
 
     def cpu(self) -> float:
         """Processor seconds of both servers so far."""

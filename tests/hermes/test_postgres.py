@@ -237,3 +237,59 @@ def test_source_is_read_in_read_only_transactions(lake: Lake, workspace: Path, d
     db.execute(f"create function writes() returns int language sql as 'insert into {db.schema}.t values (1) returning 1'")
     db.execute("create view w as select writes() as id")
     assert "read-only transaction" in sync(lake, workspace, options, from_="w", watermark="id").error
+
+
+# --- keys
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param("create table t (id int, v text); insert into t values (1, 'a'), (1, 'b')", id="no constraint"),
+        pytest.param(
+            "create table t (id int primary key, v text); create table child () inherits (t); "
+            "insert into t values (1, 'a'); insert into child values (1, 'b')",
+            id="a child table",
+        ),
+        pytest.param(
+            "create table t (id int, v text, gone bool); create unique index on t (id) where not gone; "
+            "insert into t values (1, 'a', true), (1, 'b', false)",
+            id="a partial index",
+        ),
+        pytest.param(
+            "create table t (id int, v text); create unique index on t (id, v); insert into t values (1, 'a'), (1, 'b')", id="a wider index"
+        ),
+        pytest.param(
+            "create table t (id int, v text); create unique index on t (v) include (id); insert into t values (1, 'a'), (1, 'b')",
+            id="an index that includes it",
+        ),
+    ],
+)
+def test_a_key_that_stands_twice_is_said_wherever_the_source_allows_it(
+    make: str, lake: Lake, workspace: Path, options: dict[str, str], db: Any
+) -> None:
+    db.execute(make)
+    run = sync(lake, workspace, options)
+    assert "the key (id) of t is not unique at the source, for example (1)" in run.error
+
+
+# --- what was read before
+
+
+@pytest.mark.parametrize("lookback", [0, 3600], ids=["from the mark on", "an hour back"])
+def test_many_rows_read_again_are_inserted_once(lake: Lake, workspace: Path, options: dict[str, str], db: Any, lookback: float) -> None:
+    db.execute("create table t (id int primary key, v text, at timestamptz)")
+    db.execute("create index on t (at)")
+    db.execute("insert into t select n, 'a', now() - interval '30 minutes' from generate_series(1, 5000) n")
+    changes: dict[str, Any] = {"watermark": "at", "lookback": lookback, "deletes": "none"}
+    assert sync(lake, workspace, options, **changes).inserted == 5000
+    db.execute("update t set v = 'b', at = now() where id % 2 = 0; update t set v = 'late' where id = 7; delete from t where id = 9")
+    run = sync(lake, workspace, options, **changes)
+    assert run.error == "" and run.source_checksum == run.lake_checksum
+    assert run.inserted == 2501
+    db.execute("update t set v = 'a', at = at - interval '1 minute' where id % 2 = 0; update t set at = now() where id = 2")
+    run = sync(lake, workspace, options, **{**changes, "lookback": 3600})
+    assert run.error == "" and run.inserted == 2500
+    here = lake.query("select id, v from raw.t where id != 9 order by id").to_pylist()
+    assert [tuple(row.values()) for row in here] == db.execute("select id, v from t order by id").fetchall()
+    assert lake.query_history("select count() from raw.t").column(0)[0].as_py() == 5000 + 2501 + 2500

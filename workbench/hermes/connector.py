@@ -77,7 +77,8 @@ class SourceTable:
 
     `rows` is about how many rows it has, where the source knows that without counting. `identity` is another text once the table
     or a column of it was made anew, though names and types are the same: what was read before says nothing of it. With
-    `tracks_rows` a connector that tracks transactions knows which rows of this table they wrote.
+    `tracks_rows` a connector that tracks transactions knows which rows of this table they wrote. With `is_unique` the source sees to it
+    that no key of the described key columns stands twice in what one statement reads.
     """
 
     name: str
@@ -86,6 +87,7 @@ class SourceTable:
     rows: int | None = None
     identity: str = ""
     tracks_rows: bool = False
+    is_unique: bool = False
 
     def column(self, name: str) -> SourceColumn:
         """A column by name.

@@ -12,7 +12,7 @@ from workbench.hermes.connector import SourceTable, Span, Stage
 from workbench.hermes.ledger import SyncRun
 from workbench.hermes.run import at_or_past, is_misfit
 from workbench.hermes.watermark import Watermark, short_mark
-from workbench.lake.sql import current, quote_table, row_hash
+from workbench.lake.sql import current, quote_table, rows_checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +114,7 @@ def compare_table(this: TableRun) -> TableComparison:
     """Compare one table with its source, whole. Writes nothing to the raw table."""
     source = _described(this)
     names = [c.name for c in source.columns]
-    fold = f"select count(), lower(hex(sum(cityHash64({row_hash(names)}))))"
+    fold = f"select count(), lower(hex({rows_checksum(names)}))"
     read, apart = _read(this, source, fold, None, "true")
     here = this.lake.query(f"{fold} from {current(this.job.raw)}")
     physical = this.lake.query_history(f"select count() from {quote_table(this.job.raw)}")
@@ -140,7 +140,7 @@ def verify_table(this: TableRun, run: SyncRun | None) -> Proof:
         condition = at_or_past(column, low, high, with_high=run.mode != "backfill")
         within = Span(column.name, low)
         span = f"{column.name} from {short_mark(low.text())} to {short_mark(run.watermark_to)}"
-    fold = f"select count(), lower(hex(sum(cityHash64({row_hash(names)}))))"
+    fold = f"select count(), lower(hex({rows_checksum(names)}))"
     there, _ = _read(this, source, fold, within, condition)
     here = this.lake.query(f"{fold} from {current(this.job.raw)} where {condition}")
     return Proof(

@@ -87,13 +87,17 @@ class Quarantine:
     def __init__(self, lake: Lake, job: TableJob, run_id: str) -> None:
         self.lake, self.job, self.run_id = lake, job, run_id
         self.set_apart = 0
-        self._count: int | None = None
+        self.known: int | None = None  # how many rows are there, when that is known
 
     def count(self) -> int:
         """Rows of the table that are there now."""
-        if self._count is None:
-            self._count = int(self.lake.scalar(f"select count() from {TABLE} where table = {{t:String}}", {"t": self.job.table}))
-        return self._count
+        if self.known is None:
+            self.known = int(self.lake.scalar(self.counting()))
+        return self.known
+
+    def counting(self) -> str:
+        """The SELECT of `count`, for another statement."""
+        return f"select count() from {current(TABLE)} where table = {quote_text(self.job.table)}"
 
     def keys(self) -> str:
         """A SELECT of the keys that are there, as `key_text` writes them."""
@@ -156,7 +160,7 @@ class Quarantine:
             tag=tag,
         )
         self.set_apart += added
-        self._count = None
+        self.known = None
         return size
 
     def forget_good(self, landed: Stage) -> None:
@@ -180,7 +184,7 @@ class Quarantine:
             f"where table = {{t:String}} and {condition}",
             {"t": self.job.table},
         )
-        self._count = None
+        self.known = None
 
 
 _CAN_BE_NULL = ("Nullable(", "LowCardinality(Nullable(")

@@ -13,9 +13,9 @@ import datetime as dt
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
 from workbench.hermes.connector import (
@@ -37,7 +37,7 @@ from workbench.hermes.ranges import CLICKHOUSE, differing, fold, is_whole_number
 from workbench.hermes.tables import TableJob
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
-from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash
+from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash, rows_checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,6 +86,7 @@ class TableRun:
         self.is_careful = False
         self.here: dict[str, str] = {}
         self.staged = self.physical = self.highest = 0
+        self.last: Watermark | None = None  # the highest that ever landed
         self.spec = self.print = ""
         self.expected = 0  # rows to come, where the source says about how many it has
 
@@ -209,8 +210,14 @@ class TableRun:
         """What the raw table has now."""
         self.here, self.key = self.lake.shape(self.job.raw)
         if self.here:
-            found = self.lake.query_history(f"select count(), max(_version) from {quote_table(self.job.raw)}")
-            self.physical, self.highest = (int(n or 0) for n in found.to_pylist()[0].values())
+            mark = quote(self.job.watermark) if self.job.watermark in self.here else "null"
+            known = _as_mark(f"max({mark})", self.here.get(self.job.watermark, ""))
+            found = self.lake.query_history(
+                f"select count(), max(_version), {known}, ({self.quarantine.counting()}) from {quote_table(self.job.raw)}"
+            )
+            physical, highest, last, self.quarantine.known = found.to_pylist()[0].values()
+            self.physical, self.highest = int(physical), int(highest or 0)
+            self.last = Watermark(last) if last is not None and self.physical else None
 
     def _is_still(self, source: SourceTable, state: TableState) -> bool:
         """Whether the source says that no row of the table changed since the state: by its transactions and its keys."""
@@ -240,7 +247,9 @@ class TableRun:
         job = self.job
         options = self.connector.table_options_class(**job.options)
         described = self.connector.describe(job.from_, key=job.key, options=options)
-        source = dataclasses.replace(described, columns=landing(job, described), options=described.options or options)
+        columns = landing(job, described)
+        is_unique = described.is_unique and not set(job.key) & job.columns.keys()  # a cast may make two keys one
+        source = dataclasses.replace(described, columns=columns, options=described.options or options, is_unique=is_unique)
         for name in filter(None, (*job.key, job.watermark, job.deleted_column)):
             source.column(name)
         if not job.key:
@@ -431,7 +440,8 @@ class TableRun:
             self.read += rows
             self.bytes += size
             self.reached("pulled")
-            self.staged = self._count_each_once(quote_table(stage.table))
+            is_unique = source.is_unique and not self.is_careful
+            self.staged = rows if is_unique else self._count_each_once(quote_table(stage.table))
         except BaseException:
             stage.drop()
             raise
@@ -485,7 +495,7 @@ class TableRun:
         if not (rows := self.staged):
             return
         live = f"not ({self.flag})" if self.job.deleted_column else "true"
-        hashed = row_hash(names)
+        hashed, total = row_hash(names), rows_checksum(names)
         passes = math.ceil(rows / _ROWS_A_PASS)  # sets in memory stay small, whatever the table's size
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
@@ -493,69 +503,62 @@ class TableRun:
             if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
                 self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
-                self._see_current(mine, hashed)
+                self._see_current(mine, total)
             else:
-                self._merge_by_mark(source, mine, columns, hashed)
+                self._merge_by_mark(source, mine, columns, hashed, total)
         if self.job.deleted_column:
             flagged = f"select {self._key} from {staged} where not ({live})"
             self._bury(source, f"in ({flagged})", values=f"{staged} where not ({live})")
         self.quarantine.forget_good(stage)
 
-    def _merge_by_mark(self, source: SourceTable, mine: str, columns: str, hashed: str) -> None:
-        """Rows whose key is current with the same watermark are compared value by value; the others are new, and need not be."""
-        mark = quote(self.job.watermark)
-        # past everything that ever landed, nothing needs to be looked up; a row without a watermark is compared by its values
-        old = f"{mark} <= (select max({mark}) from {quote_table(self.job.raw)} settings final = 0)"
-        unmarked = f" or {mark} is null" if "Nullable(" in source.column(self.job.watermark).type else ""
-        candidates = f"{mine} and ({old}{unmarked})"
-        both = ", ".join(map(quote, dict.fromkeys([*self.job.key, self.job.watermark])))
-        near = f"{current(self.job.raw)} where ({self._key}) in (select {self._key} from {candidates})"
-        same = Stage(self.lake, [source.column(k) for k in self.job.key])
-        try:
-            count, _ = self.lake.fill(
-                f"insert into {quote_table(same.table)}\n"
-                f"select {self._key} from {candidates} and (({both}) in (select {both} from {near}){unmarked})",
-                tag=self.tag,
-            )
-            known = f"({self._key}) in (select {self._key} from {quote_table(same.table)})"
-            was = f"{current(self.job.raw)} where {known}"
-            first = self._next_version + 1
-            if count:
-                self._insert(columns, f"{mine} and {known} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {was})")
-            self._insert(columns, f"{mine} and not {known}")
-            self._see_current(mine, hashed, since=first, otherwise=f"{was} and _version < {first}" if count else "")
-        finally:
-            same.drop()
+    def _merge_by_mark(self, source: SourceTable, mine: str, columns: str, hashed: str, total: str) -> None:
+        """Rows past everything that ever landed are new; only the others are compared, value by value, with the current ones."""
+        if self.inserted:
+            self._look()
+        column = source.column(self.job.watermark)
+        mark, raw = quote(column.name), quote_table(self.job.raw)
+        # a row without a watermark is compared too
+        unmarked = f" or {mark} is null" if "Nullable(" in column.type else ""
+        old = f"({_up_to(mark, self.last)}{unmarked})"
+        first = self._next_version + 1
+        # the current row of a key is the one of its highest version: few columns are read of all rows, all columns of those alone
+        newest = (
+            f"select {self._key}, max(_version) from {raw} where ({self._key}) in (select {self._key} from {mine} and {old}) "
+            f"and _version < {first} group by {self._key}"
+        )
+        known = f"select {self._key}, {hashed} from {raw} where ({self._key}, _version) in ({newest}) and _deleted = 0"
+        kept = f"{mine} and {old} and ({self._key}, {hashed}) in ({known})"
+        # without aliases: any word may be the name of a column
+        fold = f"select count(), {total}"
+        either = f"({fold} from {kept})" if self.last else "(0, 0)"
+        facts = self.lake.query_history(f"{fold}, tupleElement({either}, 1), tupleElement({either}, 2) from {mine}")
+        rows, sums, kept_rows, kept_sums = (int(v or 0) for v in facts.to_pylist()[0].values())
+        if rows > kept_rows:
+            rest = f"{mine} and not ({old} and ({self._key}) in (select {self._key} from {kept}))" if kept_rows else mine
+            self._insert(columns, rest, settings={"final": 0})
+        landed = self.lake.query_history(
+            f"{fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {{run:String}}", {"run": self.run_id}
+        )
+        landed_rows, landed_sums = _numbers(landed)
+        self._same((rows, sums), (landed_rows + kept_rows, (landed_sums + kept_sums) % _WRAP))
 
-    def _insert(self, columns: str, rows: str) -> None:
+    def _insert(self, columns: str, rows: str, *, settings: Mapping[str, Any] | None = None) -> None:
         self.inserted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
             f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",
             {"version": self._version(), "run": self.run_id},
             tag=self.tag,
+            settings=settings,
         )[0]
 
-    def _see_current(self, staged: str, hashed: str, *, since: int = 0, otherwise: str = "") -> None:
-        """See that the rows that were read are the current ones now, and keep the checksums of both sides.
+    def _see_current(self, staged: str, total: str) -> None:
+        """See that the staged rows are the current ones of their keys now."""
+        fold = f"select count(), {total}"
+        here = f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"
+        self._same(_numbers(self.lake.query(f"{fold} from {staged}")), _numbers(self.lake.query(here)))
 
-        With `since`, the rows of that version and above are what was inserted, and `otherwise` are the current rows that were equal.
-        """
-        # without aliases: any word may be the name of a column
-        fold = f"select count(), sum(cityHash64({hashed}))"
-
-        def total(*tables: pa.Table) -> tuple[int, int]:
-            rows, sums = zip(*(table.to_pylist()[0].values() for table in tables), strict=True)
-            return sum(rows), sum(s or 0 for s in sums) % _WRAP
-
-        read = total(self.lake.query(f"{fold} from {staged}"))
-        if since:
-            landed = self.lake.query_history(
-                f"{fold} from {quote_table(self.job.raw)} where _version >= {since} and _deleted = 0 and _run_id = {{run:String}}",
-                {"run": self.run_id},
-            )
-            here = total(landed, *([self.lake.query(f"{fold} from {otherwise}")] if otherwise else []))
-        else:
-            here = total(self.lake.query(f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"))
+    def _same(self, read: tuple[int, int], here: tuple[int, int]) -> None:
+        """Keep the checksums of both sides; an error when they differ."""
         if read != here:
             raise LakeError(
                 f"{self.job.raw}: of {read[0]} rows that were read {here[0]} are current, or their values differ",
@@ -744,6 +747,12 @@ class TableRun:
 _NOTHING = Fingerprint(0, 0, 0)
 
 
+def _numbers(table: pa.Table) -> tuple[int, int]:
+    """A row of a count and a sum."""
+    rows, sums = table.to_pylist()[0].values()
+    return int(rows), int(sums or 0)
+
+
 def _shape(source: SourceTable) -> str:
     """The columns of a table in a few letters, to see that they are the same as before."""
     seen = [source.identity, *((c.name, "" if c.is_guessed else c.source_type) for c in source.columns)]
@@ -785,6 +794,15 @@ def _literal(mark: Watermark) -> str:
     if mark.kind == "time":
         return f"toDateTime64({quote_text(mark.text())}, 6, 'UTC')"
     return mark.text() if mark.kind == "integer" else quote_text(mark.text())
+
+
+def _up_to(name: str, mark: Watermark | None) -> str:
+    """The condition: at most the mark, of which a time is known to the microsecond."""
+    if mark is None:
+        return "false"
+    if isinstance(mark.value, dt.datetime):
+        return f"{name} < {_literal(Watermark(mark.value + dt.timedelta(microseconds=1)))}"
+    return f"{name} <= {_literal(mark)}"
 
 
 def _as_mark(name: str, type_: str) -> str:

@@ -105,20 +105,21 @@ class Connector:
     def describe(self, table: str, *, key: Sequence[str], options: Any = None) -> SourceTable:
         """See `Connector.describe`."""
         options = options or TableOptions()
-        identity, rows, has_numbers = "", None, False
+        identity, rows, has_numbers, unique = "", None, False, set[frozenset[str]]()
         if options.query:
             facts = self._describe_query(options.query)
         else:
-            facts, rows, has_numbers, identity = self._describe_table(table)
+            facts, rows, has_numbers, identity, unique = self._describe_table(table)
         columns = []
         for name, source_type, base, not_null, dimensions, *_ in facts:
             landed = _landed(base, dimensions)
             nullable = not (not_null or name in key or landed.startswith("Array("))
             columns.append(SourceColumn(name, f"Nullable({landed})" if nullable else landed, source_type))
         made = _Facts(options.query, {n: (b, d, bool(nn)) for n, _, b, nn, d, *_ in facts}, has_numbers, self.lake.years)
-        return SourceTable(table, tuple(columns), made, rows, identity, has_numbers)
+        is_unique = any(index <= set(key) for index in unique)
+        return SourceTable(table, tuple(columns), made, rows, identity, has_numbers, is_unique)
 
-    def _describe_table(self, table: str) -> tuple[list[tuple[Any, ...]], int | None, bool, str]:
+    def _describe_table(self, table: str) -> tuple[list[tuple[Any, ...]], int | None, bool, str, set[frozenset[str]]]:
         # a name with a dot is another schema's table, or one of ours that is called so
         before, dot, after = table.partition(".")
         for schema, name in [(before, after)] * bool(dot) + [(self.options.schema, table)]:
@@ -128,14 +129,12 @@ class Connector:
             known = self._read("select table_name from information_schema.tables where table_schema = %s", (schema,))
             raise UnknownName(f"table of {self.where}", table, [str(n) for (n,) in known])
         self._places[table] = schema, name
-        ((kind, rows, number),) = self._read(
-            "select c.relkind, c.reltuples, c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace "
-            "where n.nspname = %s and c.relname = %s",
-            (schema, name),
-        )
+        ((kind, rows, number, indexes),) = self._read(_ABOUT_TABLE, (schema, name))
         # a column that was dropped and added again has another number, a table that was swapped for another too
         identity = f"{number} {' '.join(str(number) for *_, number in facts)}"
-        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m", "p"), identity
+        names = {str(number): str(fact[0]) for *fact, number in facts}
+        unique = {frozenset(names[n] for n in index.split()) for index in filter(None, (indexes or "").split(";"))}
+        return facts, int(rows) if rows is not None and rows >= 0 else None, kind in ("r", "m", "p"), identity, unique
 
     def _describe_query(self, query: str) -> list[tuple[Any, ...]]:
         self._read("select 1")
@@ -424,6 +423,14 @@ select a.attname, format_type(a.atttypid, a.atttypmod), (
 ), a.attnotnull, a.attndims, a.attnum
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped order by a.attnum
+"""
+# the unique indexes by their column numbers; those of a table whose children are read with it say nothing of the children's rows
+_ABOUT_TABLE = """
+select c.relkind, c.reltuples, c.oid, (
+    select string_agg(array_to_string((i.indkey::int2[])[0:i.indnkeyatts - 1], ' '), ';') from pg_index i
+    where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+        and (c.relkind = 'p' or not c.relhassubclass)
+) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s
 """
 _SNAPSHOT = "select (select oid from pg_database where datname = current_database())::text || ' ' || pg_current_snapshot()::text"
 # Without the right to see them, transactions of other users show no beginning. One that is prepared began at an unknown time.
