@@ -293,3 +293,29 @@ def test_many_rows_read_again_are_inserted_once(lake: Lake, workspace: Path, opt
     here = lake.query("select id, v from raw.t where id != 9 order by id").to_pylist()
     assert [tuple(row.values()) for row in here] == db.execute("select id, v from t order by id").fetchall()
     assert lake.query_history("select count() from raw.t").column(0)[0].as_py() == 5000 + 2501 + 2500
+
+
+# --- rows set apart
+
+
+def test_a_decimal_key_leaves_the_quarantine_when_its_row_fits(lake: Lake, workspace: Path, options: dict[str, str], db: Any) -> None:
+    db.execute("create table t (id numeric(10, 2) primary key, v text); insert into t values (1.50, '7'), (2.00, 'x'), (3.10, '9')")
+    changes: dict[str, Any] = {"columns": {"v": "Int32"}}
+    assert sync(lake, workspace, options, **changes).quarantined == 1
+    (kept,) = hermes(lake, workspace, options, **changes).quarantine().rows
+    assert kept["row"]["id"] == "2.00"
+    again = sync(lake, workspace, options, **changes)
+    assert (again.error, again.deleted, again.inserted) == ("", 0, 0)
+    assert len(hermes(lake, workspace, options, **changes).quarantine().rows) == 1
+    db.execute("update t set v = '8' where id = 2")
+    assert sync(lake, workspace, options, **changes).error == ""
+    assert hermes(lake, workspace, options, **changes).quarantine().rows == ()
+    assert lake.query("select toFloat64(id) as id, v from raw.t order by id").to_pylist() == [
+        {"id": 1.5, "v": 7}, {"id": 2.0, "v": 8}, {"id": 3.1, "v": 9},
+    ]  # fmt: skip
+
+
+def test_a_time_is_not_cut_to_a_day(lake: Lake, workspace: Path, options: dict[str, str], db: Any) -> None:
+    db.execute("create table t (id int primary key, at timestamptz); insert into t values (1, now())")
+    run = sync(lake, workspace, options, columns={"at": "Date"})
+    assert "at of t is timestamp with time zone at the source, and Date would cut its time of day" in run.error

@@ -104,7 +104,7 @@ class Quarantine:
         return f"select key from {current(TABLE)} where table = {quote_text(self.job.table)}"
 
     def key_text(self) -> str:
-        """An expression: the key of a row that landed, or of one that is texts, as the quarantine keeps it."""
+        """An expression: the key of a row that landed, as the quarantine keeps it."""
         parts = ", ".join(f"{quote_text(k)}, ifNull(toString({quote(k)}), '')" for k in self.job.key)
         return f"toJSONString(map({parts}))"
 
@@ -146,11 +146,14 @@ class Quarantine:
         chosen = f" where {where}" if where else ""
         _, size = self.lake.fill(f"insert into {quote_table(into.table)} ({names})\nselect {names} from (\n{good}\n){chosen}", tag=tag)
         row = ", ".join(f"{quote_text(c.name)}, {quote(c.name)}" for c in columns)
+        # a key that fits is written as `key_text` writes it when its row lands: 1.50 is 1.5 there
+        places = {c.name: n for n, c in enumerate(columns)}
+        keys = [(k, f"ifNull(toString({quote(f'{_VALUE}{places[k]}')}), ifNull({quote(k)}, ''))") for k in self.job.key]
+        parts = ", ".join(f"{quote_text(k)}, {value}" for k, value in keys)
         # rows without a key are kept apart from each other by what they hold
-        parts = ", ".join(f"{quote_text(k)}, ifNull({quote(k)}, '')" for k in self.job.key)
         missing = " or ".join(f"{quote(k)} is null" for k in self.job.key)
         whole = f"toJSONString(map({parts}, 'row', hex(sipHash64(toJSONString(map({row}))))))"
-        key = f"if({missing}, {whole}, {self.key_text()})"
+        key = f"if({missing}, {whole}, toJSONString(map({parts})))"
         now = dt.datetime.now(dt.timezone.utc)
         added, _ = self.lake.fill(
             f"insert into {quote_table(TABLE)}\n"

@@ -30,7 +30,7 @@ from workbench.hermes.connector import (
     Stage,
     TracksTransactions,
 )
-from workbench.hermes.landing import DOES_NOT_FIT, parse_text
+from workbench.hermes.landing import DOES_NOT_FIT, bare, parse_text
 from workbench.hermes.ledger import Ledger, SyncRun, TableState
 from workbench.hermes.quarantine import Quarantine
 from workbench.hermes.ranges import CLICKHOUSE, differing, fold, is_whole_number, merge_ranges, mixed
@@ -254,6 +254,13 @@ class TableRun:
             source.column(name)
         if not job.key:
             raise SourceError(f"table {job.table!r} has no key", hint="name the columns that make a row unique under `key:`")
+        for name, given in job.columns.items():
+            column = described.column(name)
+            if bare(given) in ("Date", "Date32") and bare(column.type).startswith("DateTime") and not column.is_guessed:
+                raise UsageError(
+                    f"{name} of {job.table} is {column.source_type} at the source, and {given} would cut its time of day",
+                    hint="leave its type as it is, and cut it in the staging model",
+                )
         given = job.columns.get(job.watermark, "")
         if given and not _holds(given, kind := described.column(job.watermark).type):
             raise UsageError(
