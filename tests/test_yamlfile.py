@@ -93,9 +93,9 @@ def test_key_is_the_word_that_was_written(tmp_path: Path, word: str) -> None:
         pytest.param(b"a: 1\nb: Z\xfcrich\n", 2, "is not UTF-8 text; save it as UTF-8", id="Latin-1"),
         pytest.param("a: 1\nb: x\n".encode("utf-16"), 1, "is not UTF-8", id="UTF-16"),
         pytest.param(b"a: 1\nb: \x07\n", 2, "is not YAML", id="control character"),
-        pytest.param("", 0, "is empty", id="empty"),
-        pytest.param("# only\n", 0, "is empty", id="comments alone"),
-        pytest.param("a: " + "[" * 500 + "]" * 500, 0, "is not YAML", id="depth"),
+        pytest.param("", 1, "is empty", id="empty"),
+        pytest.param("# only\n", 1, "is empty", id="comments alone"),
+        pytest.param("a: " + "[" * 500 + "]" * 500, 1, "is not YAML", id="depth"),
     ],
 )
 def test_mistake_is_one_problem_with_its_line(tmp_path: Path, text: str | bytes, line: int, says: str) -> None:

@@ -43,6 +43,8 @@ def connect(workspace: Any = None, **settings: Any) -> Workbench:
     from workbench.ontology import set_live
 
     set_live(bench.live)  # reads no file yet
+    if progress is not None:
+        bench.live.watch(when_used=True)  # in a notebook, what is saved counts at once
     return bench
 
 

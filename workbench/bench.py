@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import InvalidFiles, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
+from workbench.errors import Busy, InvalidFiles, LakeError, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from workbench.catalog import Catalog, Lineage
     from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
-    from workbench.hermes.status import SyncStatus
+    from workbench.hermes.status import SyncStatus, TableStatus
+    from workbench.hermes.tables import SyncPlan
     from workbench.lake import KeyVersions, Lake, TableFacts
     from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
-    from workbench.ontology.answers import ReloadReport
+    from workbench.ontology.answers import ReloadReport, TypeGraph
+    from workbench.ontology.check import Finding
+    from workbench.ontology.plan import OntologyPlan
+    from workbench.ontology.schema import SchemaFiles
     from workbench.transforms import BuildReport, Transforms
 
 __all__ = ["CheckReport", "HealthReport", "SqlResult", "Workbench"]
@@ -88,6 +96,7 @@ class CheckReport(Answer):
     types: int
     links: int
     not_built: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()  # worth a look, but nothing fails for them
 
     @property
     def failed(self) -> bool:
@@ -95,9 +104,9 @@ class CheckReport(Answer):
         return bool(self.problems)
 
     def to_dict(self) -> Any:
-        """`problems` by file and line, the counts of types and links, and models without a table yet."""
+        """`problems` and `notes` by file and line, the counts of types and links, and models without a table yet."""
         return {"ok": not self.problems, "problems": [p.to_dict() for p in self.problems], "object_types": self.types,
-                "link_types": self.links, "not_built": list(self.not_built)}  # fmt: skip
+                "link_types": self.links, "not_built": list(self.not_built), "notes": [p.to_dict() for p in self.notes]}  # fmt: skip
 
     def blocks(self) -> Iterator[Block]:
         """One line per problem."""
@@ -107,13 +116,15 @@ class CheckReport(Answer):
             yield Note(f"{len(self.problems)} problem(s); the last good model stays in use", "bad")
         else:
             yield Note(f"the ontology is right: {self.types} object types, {self.links} link types", "good")
+        for note in self.notes:
+            yield Note(f"note: {note}", "quiet")
         if self.not_built:
             yield Note(f"not built yet, so columns were not checked: {', '.join(self.not_built)}; run `skygraph dbt run`", "quiet")
 
 
 @dataclass(frozen=True)
 class HealthReport(Answer):
-    """What was checked, just now: a row per part with `part`, `ok`, `detail`, and `age_s` where age means something."""
+    """What was checked: a row per part with `part`, `ok`, `detail`, `age_s` where age means something, and `checked_at`."""
 
     parts: tuple[Mapping[str, Any], ...]
 
@@ -145,6 +156,8 @@ class Workbench:
     def __init__(self, settings: Settings, *, progress: Progress | None = None) -> None:
         self.settings = settings
         self.progress: Progress = progress or _quiet
+        self._starting = threading.Lock()
+        self._syncing: dict[str, Hermes] = {}  # what `sync_unless_running` runs now, by table
 
     def __repr__(self) -> str:
         return f"<Workbench of {self.settings.workspace}>"
@@ -154,6 +167,10 @@ class Workbench:
     @cached_property
     def lake(self) -> Lake:
         """The lake; an embedded one starts when it is first asked something."""
+        return self._another_lake()
+
+    def _another_lake(self) -> Lake:
+        """A connection of its own to the lake."""
         from workbench.hermes import load_plan, readable_folders
         from workbench.lake import Lake
 
@@ -182,9 +199,8 @@ class Workbench:
         """The ontology's files and the model last loaded from them."""
         from workbench.ontology import LiveOntology
 
-        return LiveOntology(
-            self.settings.workspace / "ontology", lambda: self.transforms.models(), self.settings.state_dir / "ontology.json"
-        )
+        folder, kept = self.settings.workspace / "ontology", self.settings.state_dir / "ontology.json"
+        return LiveOntology(folder, lambda: self.transforms.models(), kept, self._ontology_findings)
 
     @property
     def ontology(self) -> Ontology:
@@ -202,8 +218,18 @@ class Workbench:
 
         return Eidolon(self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir)
 
+    def stop(self) -> None:
+        """End what other threads of this workbench read and sync now; their callers get an error or a report that says so."""
+        for hermes in list(self._syncing.values()):
+            hermes.stop()
+        if "lake" in self.__dict__:
+            with suppress(LakeUnavailable):  # then nothing runs there
+                self.lake.stop_queries()
+
     def close(self) -> None:
-        """Drop the connections; a lake that was started goes on running."""
+        """Drop the connections and end what watches files; a lake that was started goes on running."""
+        if "live" in self.__dict__:
+            self.live.close()
         if "lake" in self.__dict__:
             self.lake.close()
 
@@ -218,6 +244,23 @@ class Workbench:
             LakeUnavailable: the lake does not answer.
         """
         return self.hermes.sync(tables, full=full, progress=self.progress)
+
+    def sync_unless_running(self, table: str, *, full: bool = False) -> SyncReport:
+        """As `sync` of one table, for callers that do not wait behind a sync of it that runs already.
+
+        Raises:
+            Busy: it runs, here or in another process.
+            UnknownName: a table that is not in `sync_jobs/`.
+        """
+        hermes = self.hermes
+        with self._starting:
+            if table in self._syncing or hermes.is_running(table):
+                raise Busy(f"{table} is being synced already", hint="ask again when that has ended; `skygraph sync status` tells")
+            self._syncing[table] = hermes
+        try:
+            return hermes.sync([table], full=full)
+        finally:
+            del self._syncing[table]
 
     def sync_status(self) -> SyncStatus:
         """Watermark, lag and last run of every table."""
@@ -312,9 +355,18 @@ class Workbench:
 
         return TypeDetail(self.ontology, self.ontology.object_type(type_name))
 
+    def ontology_graph(self) -> TypeGraph:
+        """All object types and the links between them, as a picture."""
+        from workbench.ontology.answers import TypeGraph
+
+        return TypeGraph(self.ontology)
+
     def ontology_check(self) -> CheckReport:
-        """Read the files and compare them with the models and with the lake's columns. Changes nothing in use."""
-        from workbench.ontology import check_columns
+        """Read the files and compare them with dbt's models and the lake: columns, types, expressions, keys.
+
+        Keys are counted, so that the whole of each model is read. Changes nothing in use.
+        """
+        from workbench.ontology import check
         from workbench.ontology.load import load_with_origins
 
         models = self.transforms.models()
@@ -322,32 +374,124 @@ class Workbench:
             ontology, origins = load_with_origins(self.settings.workspace / "ontology", models=models)
         except InvalidFiles as error:
             return CheckReport(error.problems, 0, 0)
-        used = {t.model for t in ontology.object_types.values()} | {k.via.model for k in ontology.link_types.values() if k.via}
-        if not used:
+        if not ontology.models:
             return CheckReport((), 0, 0)
-        columns = {name: found for name in sorted(used) if (found := self.lake.columns(models[name].table))}
-        problems = check_columns(ontology, columns, origins)
-        missing = tuple(sorted(used - set(columns)))
-        return CheckReport(tuple(problems), len(ontology.object_types), len(ontology.link_types), missing)
+        columns = check.columns_of(self.lake, {name: models[name].table for name in ontology.models})
+        relations = self.transforms.relations()
+        found = check.lake_findings(self.lake, ontology, columns)
+        started = time.monotonic()
+
+        def said(type: str, done: int) -> None:
+            if time.monotonic() - started > 2:  # small ones are counted before anybody wonders
+                self.progress(f"keys of {type}", done, len(ontology.object_types))
+
+        counted = check.key_findings(self.lake, ontology, relations, columns, said)
+        problems = check.problems_at([*found, *counted], origins)
+        notes = check.problems_at(check.doc_findings(ontology, {name: m.columns for name, m in models.items()}), origins)
+        missing = tuple(name for name in ontology.models if name not in columns)
+        return CheckReport(tuple(problems), len(ontology.object_types), len(ontology.link_types), missing, tuple(notes))
+
+    def ontology_plan(self) -> OntologyPlan:
+        """What a reload would change in the model in use, what it would break, and what that touches. Changes nothing.
+
+        Where the files are taken as they are saved, and nothing waits, it is what the last save changed.
+
+        Raises:
+            InvalidFiles: the files are wrong, so that there is nothing to take.
+        """
+        from workbench.ontology import check
+        from workbench.ontology.load import load_with_origins
+        from workbench.ontology.plan import plan, texts_of
+
+        models = self.transforms.models()
+        old, texts = self.live.in_use, texts_of(self.settings.workspace)
+        new, _ = load_with_origins(self.settings.workspace / "ontology", models=models)
+        found = plan(old, new, texts)
+        if not found.items and (before := self.live.previous) is not None:
+            old, found = before, plan(before, new, texts, is_applied=True)
+        relations = self.transforms.relations() if found.items else {}
+        return found.with_counts(
+            check.object_counts(self.lake, old, relations, found.types), check.object_counts(self.lake, new, relations, found.types)
+        )
 
     def ontology_reload(self) -> ReloadReport:
         """Read the files again, whole or not at all; says what changed.
 
+        What the lake lacks is refused where the edit touched it; elsewhere it is reported, and the rest goes on.
+
         Raises:
             InvalidFiles: with every problem; the old model stays.
+            LakeUnavailable: the lake, whose columns the files are compared with, does not answer.
         """
-        check = self.ontology_check()
-        if check.problems:
-            raise InvalidFiles("ontology", check.problems, hint="the last good model stays in use")
-        return self.live.reload()
+        self.lake.ping()
+        try:
+            return self.live.reload()
+        except InvalidFiles as error:
+            raise InvalidFiles("ontology", error.problems, hint="the last good model stays in use") from None
+
+    def ontology_schema(self) -> SchemaFiles:
+        """Write the JSON Schemas of the ontology's files to `ontology/schema/`, for editors that complete and check YAML."""
+        from workbench.ontology.schema import write_schemas
+
+        return write_schemas(self.settings.workspace / "ontology")
+
+    def _ontology_findings(self, ontology: Ontology) -> list[Finding]:
+        """What the lake has against a model; nothing when it is not running. Starts nothing."""
+        from workbench.ontology import check
+
+        if self.lake.embedded is not None and self.lake.embedded.address() is None:
+            return []
+        models = self.transforms.models()
+        tables = {name: models[name].table for name in ontology.models if name in models}
+        return check.lake_findings(self.lake, ontology, check.columns_of(self.lake, tables), self._expressions)
+
+    @cached_property
+    def _expressions(self) -> dict[str, list[str]]:
+        """What the lake said of expressions, so that a reload asks only about new ones."""
+        return {}
 
     @property
     def warning(self) -> str:
         """What people should know about the model that the last answers came from; '' when all is well."""
-        if "live" not in self.__dict__ or not self.live.is_loaded or self.live.problems is None:
+        if "live" not in self.__dict__ or not self.live.is_loaded:
             return ""
-        count = len(self.live.problems.problems)
-        return f"the ontology's files have {count} problem(s), so the last good model is used; see `skygraph ontology check`"
+        if self.live.problems is not None:
+            first, *more = self.live.problems.problems
+            also = f" (and {len(more)} more, see `skygraph ontology check`)" if more else ""
+            return f"the ontology's files are wrong, so the last good model is used: {first}{also}"
+        if degraded := self.live.degraded:
+            also = f" (and {len(degraded) - 1} more, see `skygraph ontology check`)" if len(degraded) > 1 else ""
+            return f"a part of the ontology does not work: {degraded[0]}{also}"
+        return ""
+
+    # --- the catalog
+
+    def catalog(self, text: str = "") -> Catalog:
+        """Every raw, staging and mart table and object type, or those that fit all the words of `text`, best first."""
+        from workbench.catalog import read_catalog
+
+        plan, states = self._synced()
+        return read_catalog(text, self.lake, self.transforms, self.ontology, plan, states)
+
+    def lineage(self, type_name: str) -> Lineage:
+        """Where the objects of a type come from: mart, models under it, raw tables with their watermarks.
+
+        Raises:
+            UnknownName: no such type; names the nearest.
+        """
+        from workbench.catalog import read_lineage, table_ages
+
+        plan, states = self._synced()
+        kind = self.ontology.object_type(type_name)
+        return read_lineage(kind.name, kind.model, self.transforms, plan, states, table_ages(self.lake))
+
+    def _synced(self) -> tuple[SyncPlan | None, Sequence[TableStatus]]:
+        """The plan and where its tables stand; none of it when `sync_jobs/` is wrong, which sync says."""
+        try:
+            hermes = self.hermes
+        except SkyGraphError:
+            return None, ()
+        return hermes.plan, hermes.status(counts=False).tables
 
     # --- the lake
 
@@ -421,10 +565,11 @@ class Workbench:
         def check(part: str, look: Callable[[], tuple[str, float | None]]) -> bool:
             try:
                 detail, age_s = look()
-                parts.append({"part": part, "ok": True, "detail": detail, "age_s": age_s})
+                parts.append({"part": part, "ok": True, "detail": detail, "age_s": age_s, "checked_at": dt.datetime.now(dt.timezone.utc)})
                 return True
             except SkyGraphError as error:
-                parts.append({"part": part, "ok": False, "detail": str(error).replace("\n", " "), "age_s": None})
+                said = str(error).replace("\n", " ")
+                parts.append({"part": part, "ok": False, "detail": said, "age_s": None, "checked_at": dt.datetime.now(dt.timezone.utc)})
                 return False
 
         up = check("clickhouse", self._lake_health)
@@ -440,10 +585,19 @@ class Workbench:
         return f"ClickHouse {self.lake.ping()} at {self.lake.address.url}", None
 
     def _ontology_health(self) -> tuple[str, float | None]:
+        from workbench.ontology.check import problems_at
+
         ontology = self.ontology
         if self.live.problems is not None:
             raise self.live.problems
-        return f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types", None
+        detail = f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types"
+        try:
+            found = problems_at(self._ontology_findings(ontology), self.live.origins)
+        except LakeError:  # the lake's own line says so
+            found = []
+        if found:
+            detail += f"; {len(found)} degraded: {found[0]}" + (" ..." if len(found) > 1 else "")
+        return detail, None
 
     def _sync_health(self) -> tuple[str, float | None]:
         status = self.sync_status()
@@ -457,11 +611,34 @@ class Workbench:
 
     # --- widgets
 
-    def explorer(self) -> Any:
-        """Browse objects, open one, follow its links: a widget."""
+    def explorer(self, text: str = "") -> Any:
+        """Browse objects, open one, follow its links: a widget.
+
+        `text` is the set to begin with, such as `Customer[country=Brazil]/invoices`; a mistake in it is said in the widget.
+        """
+        from workbench.browse import Browse
         from workbench.widgets import Explorer
 
-        return Explorer(self._explorer_types, self._explorer_page, self._explorer_card)
+        browse = Browse(
+            lambda: self.store, lambda: self.live.problems, lake=self._another_lake, lineage=lambda type: self.lineage(type).to_dict()
+        )
+        return Explorer(browse, text, watch=self._watch_model)
+
+    def _watch_model(self, tell: Callable[[str], None]) -> Callable[[], None]:
+        """Tell what changed with each save of the ontology's files, from now on; ends by what it returns."""
+        from workbench.browse import changes_text
+
+        with suppress(InvalidFiles):  # the widget says so
+            _ = self.live.ontology
+        known = self.live.in_use
+
+        def heard() -> None:
+            nonlocal known
+            before, known = known, self.live.in_use
+            tell(changes_text(before, known))
+
+        self.live.watch()
+        return self.live.subscribe(heard)
 
     def sync_panel(self) -> Any:
         """Watermarks, lag and the last runs of every table; run and stop, with progress: a widget."""
@@ -526,48 +703,3 @@ class Workbench:
             ]
 
         return Twin(snapshots, lambda a, b: self.diff(a, b).to_dict())
-
-    def _explorer_types(self) -> list[dict[str, Any]]:
-        store = self.store
-        return [
-            {
-                "name": t.name, "description": t.description, "model": t.model,
-                "count": store.objects(t.name).count() if t.model in store.relations else None,
-            }
-            for t in store.ontology.object_types.values()
-        ]  # fmt: skip
-
-    def _explorer_page(
-        self, type: str, *, where: str, sort: str, after: Any, limit: int, follow: list[dict[str, Any]] | None
-    ) -> Mapping[str, Any]:
-        if follow:
-            hop = follow[-1]
-            objects = self.links(hop["type"], hop["key"], hop["link"])
-        else:
-            objects = self.objects(type)
-        if where.strip():
-            objects = objects.where(where)
-        if sort.strip():
-            objects = objects.sort(sort)
-        count = objects.count()
-        if after is not None:
-            objects = objects.after(after)
-        kind = objects.object_type
-        table = objects.limit(limit + 1).to_arrow()
-        rows = table.slice(0, limit).to_pylist()
-        return {
-            "type": kind.name, "key": kind.key, "title": kind.title, "columns": table.column_names, "rows": rows,
-            "next": rows[-1][kind.key] if table.num_rows > limit else None, "count": count,
-        }  # fmt: skip
-
-    def _explorer_card(self, type: str, key: Any) -> Mapping[str, Any]:
-        card = self.object(type, key)
-        kind = card.object_type
-        return {
-            "type": kind.name, "key": card.key, "title": card.title,
-            "properties": [
-                {"name": p.name, "value": card.values[p.name], "unit": p.unit, "description": p.description}
-                for p in kind.properties.values()
-            ],
-            "links": [{"name": end.name, "to": end.to_type, "count": count} for end, count in card.links],
-        }  # fmt: skip

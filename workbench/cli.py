@@ -110,23 +110,28 @@ def _serves(parsed: Any, answer: Any) -> bool:
 def _serve(bench: Any, parsed: Any, answer: Any) -> int:
     """JupyterLab in the foreground until it is interrupted; its address on stderr once it answers."""
     from workbench.commands import lab
+    from workbench.services import ApiService
 
-    service = answer
+    service, beside = answer, []
     if parsed.command.name == "demo":
         status = _show(parsed, answer)
         if status != ExitCode.OK:
             return status
         notebook = "notebooks/explore/quickstart.ipynb"
         service = lab(bench, notebook if (bench.settings.workspace / notebook).is_file() else "")
+        api = ApiService(bench.settings).ensure()
+        beside = [f"HTTP API     {api.url}/docs", *([api.note] if api.note else [])]
     signal.signal(signal.SIGTERM, _interrupt)  # told to end, it takes JupyterLab with it
     service.open_browser = sys.stderr.isatty() and not parsed.values.get("no_browser")
     service.start()
     try:
         while not service.ready():
             time.sleep(0.1)
+        ends = "Press Ctrl-C to end JupyterLab; `skygraph down` stops " + ("the API and the lake." if beside else "the lake.")
         for line in (
-            "", f"JupyterLab   {service.url}", f"ClickHouse   {bench.lake.address.url} (`skygraph sql`, `eval \"$(skygraph env)\"`)",
-            *([service.note] if service.note else []), "Press Ctrl-C to end JupyterLab; `skygraph down` stops the lake.",
+            "", f"JupyterLab   {service.url}", *beside,
+            f"ClickHouse   {bench.lake.address.url} (`skygraph sql`, `eval \"$(skygraph env)\"`)",
+            *([service.note] if service.note else []), ends,
         ):  # fmt: skip
             print(line, file=sys.stderr, flush=True)
         service.wait()

@@ -19,12 +19,13 @@ from workbench.log import write_logs
 
 if TYPE_CHECKING:
     from workbench.bench import Workbench
+    from workbench.ontology import ObjectSet
 
 __all__ = ["GRAMMAR", "Lines", "complete"]
 
 GRAMMAR = Grammar("skygraph")
 
-LOCAL_SERVICES = ("clickhouse",)
+LOCAL_SERVICES = ("clickhouse", "skygraph-api")
 
 
 def command(
@@ -143,53 +144,84 @@ def init(bench: Workbench, dir: str, example: str = "") -> Answer:
     return Lines((f"made the workspace {folder}", "next, in it:", *(f"  {s}" for s in steps)), {"workspace": str(folder)})
 
 
-@command("up", arg("services", help="clickhouse", nargs="*", metavar="SERVICE", completes="service"), shell_only=True)
+@command(
+    "up",
+    arg("services", help="clickhouse, skygraph-api (default: both)", nargs="*", metavar="SERVICE", completes="service"),
+    shell_only=True,
+)
 def up(bench: Workbench, services: Sequence[str] = ()) -> Answer:
-    """Start the lake of this workspace. Does nothing when it runs."""
+    """Start the services of this workspace: the lake and the HTTP API. Does nothing to one that runs."""
+    from workbench.services import ApiService
+
     _check_services(services)
-    version = bench.lake.ping()
-    at = bench.lake.address
-    lines = (f"clickhouse {version} at {at.url}", *bench.lake.notes)
-    return Lines(lines, {"clickhouse": {"version": version, "address": at.url, "notes": bench.lake.notes}})
+    lines: list[str] = []
+    data: dict[str, Any] = {}
+    if not services or "clickhouse" in services:
+        version, at = bench.lake.ping(), bench.lake.address
+        lines += [f"clickhouse {version} at {at.url}", *bench.lake.notes]
+        data["clickhouse"] = {"version": version, "address": at.url, "notes": bench.lake.notes}
+    if not services or "skygraph-api" in services:
+        api = ApiService(bench.settings).ensure()
+        lines += [f"skygraph-api at {api.url}, its pages at {api.url}/docs", *([api.note] if api.note else [])]
+        data["skygraph-api"] = {"address": api.url, "pid": api.pid, "notes": [api.note] if api.note else []}
+    return Lines(tuple(lines), data)
 
 
 @command("down", shell_only=True)
 def down(bench: Workbench) -> Answer:
-    """Stop the lake of this workspace, in order."""
-    stopped = bench.lake.embedded.stop() if bench.lake.embedded else False
-    if bench.lake.embedded is None:
-        return Lines(("the lake is a server of its own; it is not stopped from here",), {"stopped": False})
-    return Lines(("clickhouse stopped" if stopped else "nothing runs",), {"stopped": stopped})
+    """Stop the services of this workspace, in order: the HTTP API, then the lake."""
+    from workbench.services import ApiService
+
+    lines = ["skygraph-api stopped"] if ApiService(bench.settings).stop() else []
+    embedded = bench.lake.embedded
+    if embedded is not None and embedded.stop():
+        lines.append("clickhouse stopped")
+    said = lines or ["nothing runs"]
+    if embedded is None:
+        said = [*lines, "the lake is a server of its own; it is not stopped from here"]
+    return Lines(tuple(said), {"stopped": bool(lines), "services": [line.split()[0] for line in lines]})
 
 
 @command("ps")
 def ps(bench: Workbench) -> Answer:
     """The services of this workspace that run: process, port, memory."""
-    embedded = bench.lake.embedded
+    from workbench.services import ApiService
+
+    rows: list[tuple[Any, ...]] = []
+    embedded, api = bench.lake.embedded, ApiService(bench.settings).running()
     if embedded is None:
-        return Rows(("service", "state", "address"), (("clickhouse", "external", bench.lake.address.url),))
-    at = embedded.address()
-    if at is None:
-        return Rows(("service", "state"), (), "nothing runs; `skygraph up` starts the lake")
-    import psutil
-
-    process = psutil.Process(at.pid)
-    row = ("clickhouse", "running", at.url, at.pid, at.tcp_port, round(process.memory_info().rss / 1e6), round(_age(process)))
-    return Rows(("service", "state", "address", "pid", "tcp_port", "memory_mb", "uptime_s"), (row,))
+        rows.append(("clickhouse", "external", bench.lake.address.url, None, None, None, None))
+    elif at := embedded.address():
+        rows.append(("clickhouse", "running", at.url, at.pid, at.tcp_port, *_size_and_age(at.pid)))
+    if api:
+        rows.append(("skygraph-api", "running", api.url, api.pid, None, *_size_and_age(api.pid)))
+    columns = ("service", "state", "address", "pid", "tcp_port", "memory_mb", "uptime_s")
+    return Rows(columns, tuple(rows), "nothing runs; `skygraph up` starts the lake and the API")
 
 
-def _age(process: Any) -> float:
+def _size_and_age(pid: int) -> tuple[int | None, int | None]:
+    """Megabytes in memory and seconds since its start; None for a process that has just ended."""
     import time
 
-    return time.time() - float(process.create_time())
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return round(process.memory_info().rss / 1e6), round(time.time() - float(process.create_time()))
+    except psutil.NoSuchProcess:
+        return None, None
 
 
-@command("logs", arg("service", help="clickhouse, workbench or lab", nargs="?", default="clickhouse", metavar="SERVICE", completes="log"),
+@command("logs", arg("service", help="clickhouse, skygraph-api, workbench or lab", nargs="?", default="clickhouse", metavar="SERVICE",
+                     completes="log"),
          flag("-n", "--lines", help="how many lines (default 40)", type=whole, default=40, metavar="N"))  # fmt: skip
 def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answer:
     """The last lines of a service's log."""
     state = bench.settings.state_dir
-    known = {"clickhouse": state / "lake/log/server.log", "workbench": state / "log/skygraph.jsonl", "lab": state / "log/lab.log"}
+    known = {
+        "clickhouse": state / "lake/log/server.log", "skygraph-api": state / "log/api.log", "workbench": state / "log/skygraph.jsonl",
+        "lab": state / "log/lab.log",
+    }  # fmt: skip
     if service not in known:
         raise UnknownName("service", service, known)
     if not known[service].exists():
@@ -333,33 +365,71 @@ def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
 
 @command(
     "objects",
-    arg("type", help="an object type", metavar="TYPE", completes="type"),
+    arg("type", help="an object type, or a path: 'Customer[country=Brazil]/invoices[total>10]'", metavar="TYPE", completes="path"),
     flag(
         "--where",
-        help="conditions: country=Brazil 'total>10' 'name~love'",
+        help="conditions: country=Brazil 'total>10 or vip=yes' 'name~love' 'invoices.total>5'",
         nargs="+",
         action="extend",
         default=[],
         metavar="EXPR",
-        completes="property",
+        completes="condition",
     ),
-    flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="property"),
-    flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
-    flag("--after", help="go on after the object with this key", default=None, metavar="KEY"),
-    flag("--sql", help="show the statement instead of the objects"),
+    flag("--search", help="words of the title, in any case", default="", metavar="TEXT"),
+    flag("--sort", help="a property; -property for the largest first", default="", metavar="P", completes="sort"),
+    flag("--limit", help="how many (default 50; for --to and --facets all)", type=whole, default=None, metavar="N"),
+    flag("--after", help="go on after the object with this key, or where a page ended (its `next`)", default=None, metavar="KEY"),
+    flag("--group-by", dest="group_by", help="count by a property; 'P by month' for dates", default="", metavar="P", completes="property"),
+    flag("--sum", help="with --group-by: a number to add up", action="append", default=[], metavar="P", completes="property"),
+    flag("--facets", help="the most frequent values of each property"),
+    flag("--to", help="write them to a file, by its suffix: .csv, .parquet, .jsonl or .arrow", default="", metavar="FILE"),
+    flag("--sql", help="show the statement of each step instead of the objects"),
 )
 def objects(
-    bench: Workbench, type: str, where: Sequence[str] = (), sort: str = "", limit: int = 50, after: str | None = None, sql: bool = False
+    bench: Workbench,
+    type: str,
+    where: Sequence[str] = (),
+    search: str = "",
+    sort: str = "",
+    limit: int | None = None,
+    after: str | None = None,
+    group_by: str = "",
+    sum: Sequence[str] = (),
+    facets: bool = False,
+    to: str = "",
+    sql: bool = False,
 ) -> Answer:
-    """Current objects of a type."""
-    found = bench.objects(type).where(*where).limit(limit)
+    """Current objects of a type, or at the end of a path."""
+    if len([asked for asked in (group_by, facets, to, sql) if asked]) > 1:
+        raise UsageError("objects answers one of --group-by, --facets, --to and --sql at a time")
+    if sum and not group_by:
+        raise UsageError("--sum adds up groups", hint="say by which property: --group-by P")
+    found = bench.store.at(type).where(*where).search(search)
     if sort:
         found = found.sort(sort)
     if after is not None:
         found = found.after(after)
+    if group_by:
+        return found.group_by(group_by, sum, 50 if limit is None else limit)
+    if limit is not None or not (facets or to or found.query.limit is not None):
+        found = found.limit(50 if limit is None else limit)
+    if facets:
+        return found.facets()
+    if to:
+        size = found.write(to)
+        return Lines((f"wrote {to}: {size:,} bytes",), {"file": to, "bytes": size, "objects": found.text})
     if sql:
-        return Lines(tuple(found.sql().splitlines()), {"sql": found.sql()})
+        return _statements(found)
     return found
+
+
+def _statements(found: ObjectSet) -> Lines:
+    """The SELECT of each step."""
+    steps, lines = found.hops(), []
+    for text, statement in steps:
+        lines += [*([f"-- {text}"] if len(steps) > 1 else []), *statement.splitlines()]
+    data = {"sql": steps[-1][1], "steps": [{"objects": text, "sql": statement} for text, statement in steps]}
+    return Lines(tuple(lines), data)
 
 
 @command("object", arg("type", help="an object type", metavar="TYPE", completes="type"),
@@ -374,12 +444,17 @@ def object_(bench: Workbench, type: str, key: str) -> Answer:
     arg("type", help="an object type", metavar="TYPE", completes="type"),
     arg("key", help="its key", metavar="KEY", completes="key"),
     arg("link", help="a link of the type (default: count them all)", nargs="?", default="", metavar="LINK", completes="link"),
+    flag("--where", help="conditions on the linked objects", nargs="+", action="extend", default=[], metavar="EXPR"),
+    flag("--sort", help="a property of the linked objects; -property for the largest first", default="", metavar="P"),
     flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
 )
-def links(bench: Workbench, type: str, key: str, link: str = "", limit: int = 50) -> Answer:
+def links(bench: Workbench, type: str, key: str, link: str = "", where: Sequence[str] = (), sort: str = "", limit: int = 50) -> Answer:
     """Objects one hop away from an object; without LINK, how many there are by link."""
     if link:
-        return bench.links(type, key, link).limit(limit)
+        found = bench.links(type, key, link).where(*where).limit(limit)
+        return found.sort(sort) if sort else found
+    if where or sort:
+        raise UsageError("links counts all objects by link when no LINK is named", hint="name the LINK that --where and --sort are about")
     card = bench.object(type, key)
     return Rows(("link", "type", "objects"), tuple((e.name, e.to_type, n) for e, n in card.links), f"{type} has no link")
 
@@ -390,10 +465,13 @@ def ontology_list(bench: Workbench) -> Answer:
     return bench.ontology_list()
 
 
-@command("ontology show", arg("type", help="an object type", metavar="TYPE", completes="type"))
-def ontology_show(bench: Workbench, type: str) -> Answer:
-    """One object type: properties, units, links."""
-    return bench.ontology_show(type)
+@command(
+    "ontology show",
+    arg("type", help="an object type (default: the graph of all)", nargs="?", default="", metavar="TYPE", completes="type"),
+)
+def ontology_show(bench: Workbench, type: str = "") -> Answer:
+    """One object type: properties, units, links; without TYPE, the graph of all types."""
+    return bench.ontology_show(type) if type else bench.ontology_graph()
 
 
 @command("ontology check")
@@ -402,10 +480,28 @@ def ontology_check(bench: Workbench) -> Answer:
     return bench.ontology_check()
 
 
+@command("ontology plan")
+def ontology_plan(bench: Workbench) -> Answer:
+    """What a reload would add, change and break, who uses that, and the objects before and after."""
+    return bench.ontology_plan()
+
+
 @command("ontology reload")
 def ontology_reload(bench: Workbench) -> Answer:
     """Read the ontology's files again, whole or not at all, and say what changed."""
     return bench.ontology_reload()
+
+
+@command("ontology schema")
+def ontology_schema(bench: Workbench) -> Answer:
+    """Write the JSON Schemas of the ontology's files to ontology/schema/, for editors that complete and check YAML."""
+    return bench.ontology_schema()
+
+
+@command("catalog", arg("text", help="words of a name, a column or a description", nargs="*", metavar="TEXT", completes="entry"))
+def catalog(bench: Workbench, text: Sequence[str] = ()) -> Answer:
+    """Every raw, staging and mart table and object type; with TEXT those that fit it, and a few whole, with sample rows."""
+    return bench.catalog(" ".join(text))
 
 
 # --- the lake
@@ -524,12 +620,47 @@ def _notebooks(bench: Workbench, before: list[str], token: str) -> list[str]:
     return sorted(str(p.relative_to(root)) for p in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
+def _type_at(bench: Workbench, path: str) -> str:
+    """The type at the end of a path."""
+    from workbench.ontology.path import parse_path
+
+    return parse_path(path, bench.ontology).type
+
+
+def _paths(bench: Workbench, before: list[str], token: str) -> list[str]:
+    """Types; behind a slash the links of the type before it."""
+    path, slash, _ = token.rpartition("/")
+    if not slash:
+        return list(bench.ontology.object_types)
+    return [f"{path}/{end.name}" for end in bench.ontology.links_of(_type_at(bench, path))]
+
+
 def _properties(bench: Workbench, before: list[str], token: str) -> list[str]:
-    return list(bench.ontology.object_type(before[0]).properties) if before else []
+    return list(bench.ontology.object_type(_type_at(bench, before[0])).properties) if before else []
+
+
+def _sorts(bench: Workbench, before: list[str], token: str) -> list[str]:
+    return [f"-{name}" if token.startswith("-") else name for name in _properties(bench, before, token)]
+
+
+def _conditions(bench: Workbench, before: list[str], token: str) -> list[str]:
+    """Properties, and links with a dot behind them; behind such a dot those of the linked type."""
+    if not before:
+        return []
+    path, dot, _ = token.rpartition(".")
+    type_name = _type_at(bench, before[0])
+    for link in path.split(".") if dot else ():
+        type_name = bench.ontology.link_end(type_name, link).to_type
+    names = [*bench.ontology.object_type(type_name).properties, *(f"{end.name}." for end in bench.ontology.links_of(type_name))]
+    return [f"{path}.{name}" if dot else name for name in names]
 
 
 def _links(bench: Workbench, before: list[str], token: str) -> list[str]:
     return [end.name for end in bench.ontology.links_of(before[0])] if before else []
+
+
+def _entries(bench: Workbench, before: list[str], token: str) -> list[str]:
+    return [*bench.ontology.object_types, *bench.transforms.models(), *(f"raw.{t}" for t in bench.hermes.plan.tables)]
 
 
 def _examples(bench: Workbench, before: list[str], token: str) -> list[str]:
@@ -541,14 +672,18 @@ def _examples(bench: Workbench, before: list[str], token: str) -> list[str]:
 _NAMES: dict[str, Callable[[Any, list[str], str], Sequence[str]]] = {
     "table": lambda bench, before, token: list(bench.hermes.plan.tables),
     "type": lambda bench, before, token: list(bench.ontology.object_types),
+    "path": _paths,
     "property": _properties,
+    "sort": _sorts,
+    "condition": _conditions,
     "key": _keys,
     "link": _links,
     "physical": _physical,
     "snapshot": _snapshots,
     "dbt": _dbt,
+    "entry": _entries,
     "notebook": _notebooks,
     "example": _examples,
     "service": lambda bench, before, token: LOCAL_SERVICES,
-    "log": lambda bench, before, token: ("clickhouse", "workbench", "lab"),
+    "log": lambda bench, before, token: (*LOCAL_SERVICES, "workbench", "lab"),
 }

@@ -3,6 +3,7 @@
     SkyGraphError                exit 1
     ├── UsageError               exit 2   the words of a command, an option or a setting are wrong
     │   └── UnknownName          exit 2   no such table, type, key, verb ...; carries the nearest names
+    ├── Busy                     exit 1   the same is being done already; trying again may help
     ├── InvalidFiles             exit 1   hand-written files are wrong; carries every problem at once
     ├── LakeError                exit 1   the lake refused or failed
     │   ├── LakeUnavailable      exit 3   the lake did not answer; trying again may help
@@ -24,6 +25,7 @@ from enum import IntEnum
 from typing import Any
 
 __all__ = [
+    "Busy",
     "ExitCode",
     "InvalidFiles",
     "LakeError",
@@ -108,6 +110,12 @@ class UnknownName(UsageError):
         self.kind = kind
         self.name = name
         self.nearest = near
+
+
+class Busy(SkyGraphError):
+    """The same is being done already, here or in another process, and the caller did not want to wait for it."""
+
+    retryable = True
 
 
 @dataclass(frozen=True, order=True)

@@ -24,6 +24,7 @@ def logger(**facts: Any) -> Any:
     import structlog
 
     processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,  # the id of the request that is being answered
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -32,9 +33,9 @@ def logger(**facts: Any) -> Any:
     return structlog.wrap_logger(_ROOT, processors=processors, wrapper_class=structlog.stdlib.BoundLogger).bind(**facts)
 
 
-def write_logs(folder: Path) -> Path:
-    """Write events to `skygraph.jsonl` in this folder from now on (10 MB, three old files kept). Idempotent."""
-    path = folder / "skygraph.jsonl"
+def write_logs(folder: Path, name: str = "skygraph.jsonl") -> Path:
+    """Write events to this file of this folder from now on (10 MB, three old files kept). Idempotent."""
+    path = folder / name
     for handler in list(_ROOT.handlers):
         if isinstance(handler, logging.handlers.RotatingFileHandler):
             if Path(handler.baseFilename) == path:

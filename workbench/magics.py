@@ -83,6 +83,8 @@ def _magics_class() -> Any:
             try:
                 if cell is not None:
                     return self._cell(words, cell, names)
+                if words == ["objects"]:  # without a type there is nothing to list: all of them, to look around in
+                    return self.bench.explorer()
                 parsed = GRAMMAR.parse(words)
             except HelpAsked as asked:
                 print(asked.text.rstrip())

@@ -1,16 +1,21 @@
-"""Services of a workspace as local processes: JupyterLab, beside the lake that starts by itself."""
+"""Services of a workspace as local processes: JupyterLab and the HTTP API, beside the lake that starts by itself."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+import select
+import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,11 @@ from workbench.errors import SkyGraphError, UsageError
 from workbench.ports import choose_port
 from workbench.settings import Settings
 
-__all__ = ["Lab"]
+__all__ = ["ApiService", "Lab", "RunningApi"]
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.02
 
 
 @dataclass
@@ -142,3 +151,119 @@ def _write_kernel(folder: Path, workspace: Path) -> None:
     path = folder / "kernels/python3/kernel.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(spec, indent=1), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class RunningApi:
+    """The API process of a workspace and where it answers. `note` says why the port is not the default one."""
+
+    pid: int
+    url: str
+    port: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ApiService:
+    """The HTTP API of a workspace as a process of its own, that goes on when its starter ends.
+
+    It holds `.skygraph/api/lock` for as long as it lives: the lock decides whether it runs, never a number in a file.
+    """
+
+    settings: Settings
+
+    @property
+    def home(self) -> Path:
+        """Its lock and its address."""
+        return self.settings.state_dir / "api"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.settings.state_dir / "log/api.log"
+
+    def pid(self) -> int | None:
+        """The process, or None when it does not run."""
+        try:
+            with open(self.home / "lock", encoding="utf-8") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    text = lock.read().strip()
+                    return int(text) if text.isdigit() else None
+        except OSError:
+            return None
+        return None
+
+    def running(self) -> RunningApi | None:
+        """The process that answers now, or None."""
+        pid = self.pid()
+        try:
+            facts = json.loads((self.home / "server.json").read_text(encoding="utf-8"))
+            found = RunningApi(facts["pid"], facts["url"], facts["port"], facts["note"])
+        except (OSError, ValueError, KeyError):
+            return None
+        return found if found.pid == pid else None
+
+    def ensure(self) -> RunningApi:
+        """The process, started when it does not run. Callers at the same moment get the same one.
+
+        Raises:
+            SkyGraphError: it cannot start: a port that was asked for is taken, no token beyond loopback, ...
+        """
+        self.settings.make_state_dir()
+        for folder in (self.home, self.log.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.home / "start.lock", "a+", encoding="utf-8") as only_one:
+            fcntl.flock(only_one, fcntl.LOCK_EX)
+            if found := self.running():
+                return found
+            # the process leaves our family; it holds the pipe's other end, so that reading it says when it is gone
+            alive, held = os.pipe()
+            try:
+                with open(self.log, "ab") as out:
+                    mark = out.tell()
+                    words = [sys.executable, "-P", "-m", "workbench.api", "--detach"]
+                    where = self.settings.workspace
+                    subprocess.run(
+                        words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self._environment(), cwd=where, pass_fds=(held,),
+                        check=False,
+                    )  # fmt: skip
+                os.close(held)
+                deadline = time.monotonic() + _START_TIMEOUT_S
+                while time.monotonic() < deadline:
+                    if found := self.running():
+                        return found
+                    if select.select([alive], [], [], _POLL_S)[0]:
+                        said = self.log.read_bytes()[mark:].decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+                        raise SkyGraphError(f"the API cannot start: {said[-1].removeprefix('skygraph-api: ')}", hint=f"see {self.log}")
+            finally:
+                os.close(alive)
+        self.stop()
+        raise SkyGraphError(f"the API did not start within {_START_TIMEOUT_S:.0f} s", hint=f"see {self.log}")
+
+    def stop(self) -> bool:
+        """Stop it in order: requests that run may end, within seconds. False when it did not run."""
+        pid = self.pid()
+        if pid is None:
+            return False
+        for ending, patience_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, 5.0)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, ending)
+            deadline = time.monotonic() + patience_s
+            while time.monotonic() < deadline:
+                if self.pid() != pid:
+                    return True
+                time.sleep(_POLL_S)
+        raise SkyGraphError(f"the API (process {pid}) does not end", hint=f"see {self.log}")
+
+    def _environment(self) -> dict[str, str]:
+        """This environment with the settings in it that were given as arguments. Secrets go by it, never by a command line."""
+        given = {
+            f.metadata["env"]: str(getattr(self.settings, f.name))
+            for f in fields(self.settings)
+            if f.metadata and self.settings.origin(f.name) in ("argument", "environment")
+        }
+        package_root = str(Path(__file__).resolve().parents[1])
+        python_path = os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)
+        return {**os.environ, **given, "SKYGRAPH_WORKSPACE": str(self.settings.workspace), "PYTHONPATH": python_path}

@@ -49,11 +49,17 @@ class Settings:
         "",
         "SKYGRAPH_CLICKHOUSE_URL",
         "A ClickHouse server to use instead of the embedded lake: http(s)://user:password@host:port.",
+        unit="url",
         secret=True,
     )
     lake_http_port: int = _setting(8123, "SKYGRAPH_LAKE_HTTP_PORT", "HTTP port of the embedded lake.", unit="port")
     lake_tcp_port: int = _setting(9000, "SKYGRAPH_LAKE_TCP_PORT", "Native port of the embedded lake.", unit="port")
     api_port: int = _setting(8100, "SKYGRAPH_API_PORT", "Port of the HTTP API.", unit="port")
+    api_host: str = _setting("127.0.0.1", "SKYGRAPH_API_HOST", "Address that the HTTP API listens on; beyond loopback it needs a token.")
+    api_names: str = _setting("", "SKYGRAPH_API_NAMES", "Host names that the HTTP API answers to beside localhost, separated by commas.")
+    api_token: str = _setting(
+        "", "SKYGRAPH_API_TOKEN", "Token that every request to the HTTP API must bring (Authorization: Bearer).", secret=True
+    )
     lab_port: int = _setting(8888, "SKYGRAPH_LAB_PORT", "Port of JupyterLab.", unit="port")
     dashboards_port: int = _setting(8866, "SKYGRAPH_DASHBOARDS_PORT", "Port of the dashboards.", unit="port")
     cluster: str = _setting(
@@ -140,7 +146,9 @@ class Settings:
             if f.name == "origins":
                 continue
             value = getattr(self, f.name)
-            text = mask_url(value) if f.metadata["secret"] and value else str(value)
+            text = str(value)
+            if f.metadata["secret"] and value:
+                text = mask_url(value) if f.metadata["unit"] == "url" else "***"
             yield SettingValue(f.name, f.metadata["env"], text, self.origin(f.name), f.metadata["help"], f.metadata["unit"])
 
     @property

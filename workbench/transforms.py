@@ -33,13 +33,14 @@ _one_at_a_time = threading.RLock()
 
 @dataclass(frozen=True)
 class Model:
-    """A dbt model: its name, its table in the lake (`database.table`), what its docs say, and the file it is in."""
+    """A dbt model: its name, its table in the lake (`database.table`), what its docs say of it and its columns, and its file."""
 
     name: str
     table: str
     description: str
     file: str
     layer: str
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ class Transforms:
             node = parsed.get(path.stem)
             table = f"{node['schema']}.{node['alias']}" if node else f"{layer}.{path.stem}"
             text = " ".join(str(node.get("description") or "").split()) if node else ""
-            found[path.stem] = Model(path.stem, table, text, str(path.relative_to(self.project)), layer)
+            columns = {c["name"]: str(c.get("description") or "") for c in (node.get("columns") or {}).values()} if node else {}
+            found[path.stem] = Model(path.stem, table, text, str(path.relative_to(self.project)), layer, columns)
         return found
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -158,6 +160,39 @@ class Transforms:
             if node.get("resource_type") == "test"
         ]
         return models + sorted(tests, key=lambda n: str(n["name"]))
+
+    def parents(self, model: str) -> tuple[list[Model], list[str]]:
+        """What a model reads, as dbt last parsed it: models, and tables of sources as `database.table`."""
+        manifest, models = self._manifest(), self.models()
+        nodes = {n["name"]: n for n in manifest.get("nodes", {}).values() if n.get("resource_type") == "model"}
+        read = (nodes.get(model, {}).get("depends_on") or {}).get("nodes") or []
+        sources = manifest.get("sources", {})
+        return (
+            [models[name] for unique in read if (name := str(unique).rsplit(".", 1)[-1]) in models and str(unique).startswith("model.")],
+            [f"{s['schema']}.{s['identifier']}" for unique in read if (s := sources.get(unique))],
+        )
+
+    def upstream(self, model: str) -> tuple[list[Model], list[str]]:
+        """Everything under a model, as `parents`: the nearest first, each once."""
+        models: dict[str, Model] = {}
+        tables: dict[str, None] = {}
+        left = [model]
+        while left:
+            above, sources = self.parents(left.pop(0))
+            tables.update(dict.fromkeys(sources))
+            left += [m.name for m in above if m.name not in models]
+            models.update((m.name, m) for m in above)
+        return list(models.values()), list(tables)
+
+    def source_docs(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """What the project's docs say of each source table and its columns, by `database.table`."""
+        return {
+            f"{s['schema']}.{s['identifier']}": (
+                " ".join(str(s.get("description") or "").split()),
+                {name: str(c.get("description") or "") for name, c in (s.get("columns") or {}).items()},
+            )
+            for s in self._manifest().get("sources", {}).values()
+        }
 
     def built_at(self) -> float | None:
         """When a run or build last ended well with every model in it, in seconds of the epoch; None when never."""

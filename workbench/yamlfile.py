@@ -37,95 +37,142 @@ class Entry:
         return self.value
 
 
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """SafeLoader that takes for a number only what is written as one; dates, `02:00`, `0123` and `1_000` are text."""
+# what a plain scalar is; dates, `02:00`, `0123` and `1_000` are text: a number is only what is written as one
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLS = {form: word in ("yes", "true", "on") for word in ("yes", "no", "true", "false", "on", "off")
+          for form in (word, word.title(), word.upper())}  # fmt: skip
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
+_DEEPEST = 40  # mappings and lists inside each other
 
 
-_PLAIN = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"}
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag in _PLAIN]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(?:0|[1-9][0-9]*)\Z"), list("-0123456789"))
-_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+\Z"), list("-0123456789"))
-
-
-def read_yaml(path: Path, problems: list[Problem], *, name: str | None = None) -> Entry | None:
+def read_yaml(
+    path: Path, problems: list[Problem], *, name: str | None = None, known: dict[str, tuple[bytes, Entry]] | None = None
+) -> Entry | None:
     """Read one file; None when it is unreadable or empty, with what is wrong added to `problems`.
 
-    `name` is what problems call the file (default: its path).
+    `name` is what problems call the file (default: its path). `known` keeps what was read, by that name: a file whose bytes are the
+    same is not parsed again.
     """
     file = name or str(path)
+    data = b""
     try:
-        text = path.read_bytes().decode("utf-8")
-        loader = _PlainLoader(text)
+        data = path.read_bytes()
+        if known is not None and file in known and known[file][0] == data:
+            return known[file][1]
+        text = data.decode("utf-8")
     except OSError as error:
         problems.append(Problem(file, 0, f"cannot be read: {error.strerror or error}"))
         return None
     except UnicodeDecodeError as error:
-        problems.append(Problem(file, text_line(path, error.start), "is not UTF-8 text; save it as UTF-8"))
+        problems.append(Problem(file, data[: error.start].count(b"\n") + 1, "is not UTF-8 text; save it as UTF-8"))
         return None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problems.append(Problem(file, line, f"is not YAML: the character {chr(error.character)!r} may not stand in it"))
+    if odd := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        problems.append(Problem(file, line, f"is not YAML: the character {odd[0]!r} may not stand in it"))
         return None
+    before = len(problems)
     try:
-        if fancy := list(_beyond_plain(text, file)):
-            problems += fancy
-            return None
-        node = loader.get_single_node()
-        if node is None:
-            problems.append(Problem(file, 0, "is empty"))
-            return None
-        return _entry(loader, node, file, problems)
+        found = _Building(file, problems).read(text)
+        if known is not None and found is not None and len(problems) == before:
+            known[file] = (data, found)
+        return found
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(str(part) for part in (error.context, error.problem) if part)
-        problems.append(Problem(file, mark.line + 1 if mark else 0, f"is not YAML: {what}"))
-        return None
+        problems.append(Problem(file, mark.line + 1 if mark else 1, f"is not YAML: {what}"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problems.append(Problem(file, 0, f"is not YAML: {' '.join(str(error).split())[:200]}"))
-        return None
-    finally:
-        loader.dispose()
+        problems.append(Problem(file, 1, f"is not YAML: {' '.join(str(error).split())[:200]}"))
+    return None
 
 
-def text_line(path: Path, offset: int) -> int:
-    """The line, from 1, in which the byte at `offset` of the file stands."""
-    return path.read_bytes()[:offset].count(b"\n") + 1
+class _Building:
+    """One reading of a text: YAML's events become entries as they come, so a file is parsed once, by libyaml where it is."""
 
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
 
-def _beyond_plain(text: str, file: str) -> Iterator[Problem]:
-    """Anchors, aliases and tags."""
-    for event in yaml.parse(text, Loader=_PlainLoader):
-        line = event.start_mark.line + 1
-        if (anchor := getattr(event, "anchor", None)) is not None:
-            yield Problem(file, line, f"uses the anchor or alias {anchor!r}; write the value out")
-        if (tag := getattr(event, "tag", None)) is not None:
-            yield Problem(file, line, f"uses the tag {tag!r}; only plain values are read")
+    def wrong(self, line: int, message: str) -> None:
+        self.problems.append(Problem(self.file, line, message))
 
-
-def _entry(loader: Any, node: yaml.Node, file: str, problems: list[Problem]) -> Entry:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Entry] = {}
-        for key_node, value_node in node.value:
-            key_line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                problems.append(Problem(file, key_line, "a key must be a plain word"))
+    def read(self, text: str) -> Entry | None:
+        """The one document of the text; None, with a problem, when there is none or it is more than plain data."""
+        root: list[Entry] = []
+        # open mappings and lists: where their values go, and the key that waits for its value
+        stack: list[tuple[dict[str, Entry] | list[Entry], list[tuple[str, int] | None]]] = [(root, [])]
+        fancy = False
+        document_count = 0
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.DocumentStartEvent):
+                document_count += 1
+                if document_count == 2:
+                    self.wrong(line, "is not YAML of one document; a second begins here")
+                    return None
+            if not isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.CollectionEndEvent):
                 continue
-            # keys stay as written: `on:` and `no:` are words here, not booleans
-            key = str(key_node.value)
-            if key in found:
-                problems.append(Problem(file, key_line, f"the key {key!r} stands twice (first on line {found[key].line})"))
+            if (anchor := getattr(event, "anchor", None)) is not None:
+                self.wrong(line, f"uses the anchor or alias {anchor!r}; write the value out")
+                fancy = True
+            if (tag := getattr(event, "tag", None)) is not None:
+                self.wrong(line, f"uses the tag {tag!r}; only plain values are read")
+                fancy = True
+            if isinstance(event, yaml.CollectionEndEvent):
+                stack.pop()
                 continue
-            value = _entry(loader, value_node, file, problems)
-            # a mapping or list begins under its key: the key's line is the one to look at
-            found[key] = Entry(value.value, file, key_line)
-        return Entry(found, file, line)
-    if isinstance(node, yaml.SequenceNode):
-        return Entry([_entry(loader, item, file, problems) for item in node.value], file, line)
-    return Entry(loader.construct_object(node, deep=True), file, line)
+            holder, keys = stack[-1]
+            if isinstance(holder, dict) and not keys:
+                keys.append(self._key(event, line, holder))
+                if isinstance(event, yaml.CollectionStartEvent):
+                    stack.append(([] if isinstance(event, yaml.SequenceStartEvent) else {}, []))
+                continue
+            value: Any = None
+            if isinstance(event, yaml.ScalarEvent):
+                value = self._scalar(event, line)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                value = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+                if len(stack) > _DEEPEST:
+                    self.wrong(line, f"is not YAML that people write: mappings or lists more than {_DEEPEST} deep")
+                    return None
+            if isinstance(holder, list):
+                holder.append(Entry(value, self.file, line))
+            elif (key := keys.pop()) is not None:
+                # a mapping or list begins under its key: the key's line is the one to look at
+                holder[key[0]] = Entry(value, self.file, key[1])
+            if isinstance(event, yaml.CollectionStartEvent):
+                stack.append((value, []))
+        if fancy:
+            return None
+        if not root:
+            self.wrong(1, "is empty")
+        return root[0] if root else None
+
+    def _key(self, event: Any, line: int, holder: dict[str, Entry]) -> tuple[str, int] | None:
+        """A key and its line; None, with a problem, for one that cannot be used. Keys stay as written: `on:` is a word here."""
+        if not isinstance(event, yaml.ScalarEvent):
+            self.wrong(line, "a key must be a plain word")
+            return None
+        key = str(event.value)
+        if key in holder:
+            self.wrong(line, f"the key {key!r} stands twice (first on line {holder[key].line})")
+            return None
+        return key, line
+
+    def _scalar(self, event: Any, line: int) -> Any:
+        text = str(event.value)
+        if not event.implicit[0]:
+            return text
+        if text in _NULL:
+            return None
+        if text in _BOOLS:
+            return _BOOLS[text]
+        if _INTEGER.fullmatch(text):
+            if len(text) > 300:
+                self.wrong(line, "has a number of more than 300 digits")
+                return None
+            return int(text)
+        return float(text) if _FLOAT.fullmatch(text) else text
 
 
 _MISSING = object()

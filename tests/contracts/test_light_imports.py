@@ -9,8 +9,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "IPython", "clickhouse_connect", "dbt", "httpx", "ipywidgets", "jupyterlab", "numpy", "pandas",
-    "papermill", "psycopg", "pyarrow", "rich",
+    "IPython", "clickhouse_connect", "dbt", "fastapi", "httpx", "ipywidgets", "jupyterlab", "numpy", "pandas",
+    "papermill", "psycopg", "pyarrow", "pydantic", "rich", "starlette", "uvicorn",
 }  # fmt: skip
 
 HELP = """

@@ -49,6 +49,7 @@ def test_a_reload_swaps_the_model_and_says_what_changed(live: LiveOntology, fold
         "link_types": {"added": (), "changed": ("tagged",), "removed": ()},
         "type_count": 3,
         "link_count": 3,
+        "degraded": [],
     }
     assert "Label" in str(report)
     assert "Label" in live.ontology.object_types

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import ExitCode, InvalidFiles
+from workbench.lake.sql import quote
 from workbench.ontology import Ontology, check_columns, load_ontology
 from workbench.ontology.load import load_with_origins
 
@@ -170,6 +171,59 @@ CASES = [
     ),
     pytest.param(REPORTS_TO, "reverse: reports\n", "", "reports_to.yml:1: a link type needs the key 'reverse'", id="no-reverse"),
     pytest.param(REPORTS_TO, "link: reports_to", "- link: reports_to", "links/reports_to.yml:2: is not YAML", id="half-a-list"),
+    pytest.param(TAG, "{type: string}", "{type: string, format: ',.2f'}", "tag.yml:6: the format ',.2f'", id="format-of-a-string"),
+    pytest.param(
+        PERSON, "unit: USD", "format: '%d'", "person.yml:11: the format '%d' of property 'score': a decimal", id="format-of-a-number"
+    ),
+    pytest.param(PERSON, "{type: date}", "{type: date, format: '%H:%M'}", "person.yml:14: the format '%H:%M'", id="format-of-a-date"),
+    pytest.param(PERSON, "unit: USD", "aliases: [a b]", "person.yml:11: the alias 'a b' of property 'score' is not", id="alias-not-a-name"),
+    pytest.param(PERSON, "unit: USD", "aliases: city", "person.yml:11: the alias 'city' of 'score' is taken", id="alias-is-a-property"),
+    pytest.param(PERSON, "unit: USD", "aliases: [a, a]", "person.yml:11: the alias 'a' of 'score' is taken", id="alias-twice"),
+    pytest.param(TAG, "title: tag", "aliases: [Person]", "tag.yml:4: the alias 'Person' of 'Tag' is taken", id="alias-is-a-type"),
+    pytest.param(
+        TAGGED, "to: Tag", "to: Tag\naliases: reports_to", "tagged.yml:4: the alias 'reports_to' of 'tagged' is", id="alias-is-a-link"
+    ),
+    pytest.param(REPORTS_TO, "to: Person", "to: Person\naliases: reports", "Person has two links named 'reports'", id="alias-is-a-reverse"),
+    pytest.param(
+        PERSON,
+        "unit: USD",
+        "expression: scores + 1",
+        "person.yml:11: expression of 'score': Person has no property 'scores'",
+        id="expression-of-an-unknown-property",
+    ),
+    pytest.param(
+        PERSON,
+        "unit: USD",
+        "expression: score + 1",
+        "person.yml:11: expression of 'score' refers to itself: score -> score",
+        id="expression-of-itself",
+    ),
+    pytest.param(
+        PERSON,
+        "{type: number, unit: kg}",
+        "{type: number, expression: x}\n  x: {type: number, expression: y}\n  y: {type: number, expression: weight}",
+        "person.yml:12: expression of 'weight' refers to itself: weight -> x -> y -> weight",
+        id="expressions-in-a-circle",
+    ),
+    pytest.param(PERSON, "unit: USD", "expression: (select 1)", "person.yml:11: expression of 'score': 'select' may not", id="subquery"),
+    pytest.param(
+        PERSON, "unit: USD", "expression: ''", "person.yml:11: 'expression' of property 'score' must be text", id="empty-expression"
+    ),
+    pytest.param(
+        ORDER,
+        "order_id:  {type: string}",
+        "order_id: {type: string, expression: upper(shop)}",
+        "order.yml:3: key 'order_id' is computed; a key is a column",
+        id="computed-key",
+    ),
+    pytest.param(
+        PERSON,
+        "boss_id:   {type: integer}",
+        "boss_id: {type: integer, expression: person_id + 1}",
+        "reports_to.yml:5: join: 'boss_id' of Person is computed",
+        id="computed-join",
+    ),
+    pytest.param(TAG, "type: Tag", "type: Tag\n---\ntype: Tag", "tag.yml:2: is not YAML of one document", id="two-documents"),
 ]
 
 
@@ -219,7 +273,7 @@ def test_every_mistake_is_said_at_once(folder: Path, models: list[str]) -> None:
         "ontology/links/list.yml:1",
         "ontology/links/tagged.yml:5",
         "ontology/objects/binary.yml:1",
-        "ontology/objects/empty.yml",
+        "ontology/objects/empty.yml:1",
         "ontology/objects/order.yml:2",
         "ontology/objects/person.yml:4",
     ]
@@ -266,3 +320,33 @@ def test_the_repositorys_own_ontology_loads() -> None:
     models = {path.stem for path in (root / "dbt" / "models").rglob("*.sql")}
     ontology = load_ontology(root / "ontology", models=models)
     assert (len(ontology.object_types), len(ontology.link_types)) == (10, 11)
+
+
+def test_chains_and_explosions_of_expressions_are_bounded(folder: Path, models: list[str]) -> None:
+    text = (folder / TAG).read_text("utf-8")
+    doubling = "".join(f"  p{i}: {{type: string, expression: 'p{i + 1} || p{i + 1}'}}\n" for i in range(25)) + "  p25: {type: string}\n"
+    (folder / TAG).write_text(text + doubling, encoding="utf-8")
+    assert "too large" in problems(folder, models)[0]
+    chain = "".join(f"  p{i}: {{type: string, expression: p{i + 1}}}\n" for i in range(3000)) + "  p3000: {type: string}\n"
+    (folder / TAG).write_text(text + chain, encoding="utf-8")
+    assert "too large" in problems(folder, models)[0]
+
+
+def test_everything_a_file_may_say_is_in_the_model(folder: Path, models: list[str]) -> None:
+    (folder / TAG).write_text(
+        "type: Tag\nmodel: dim_tags\nkey: tag\ntitle: shown\naliases: [Label, Mark]\ndeprecated: use Topic\nproperties:\n"
+        "  tag: {type: string, aliases: name, deprecated: use shown}\n"
+        "  shown: {type: string, expression: upper(tag)}\n"
+        "  length: {type: integer, expression: 'length(shown) + length(`tag`)', format: ',d', unit: letters}\n",
+        encoding="utf-8",
+    )
+    edit(folder / TAGGED, "to: Tag", "to: Tag\naliases: [marked]\ndeprecated: use topics")
+    ontology = load_ontology(folder, models=models)
+    tag = ontology.object_type("Mark")
+    assert (tag.name, tag.aliases, tag.deprecated) == ("Tag", ("Label", "Mark"), "use Topic")
+    assert (tag.property("name").name, tag.property("name").deprecated) == ("tag", "use shown")
+    assert [p.name for p in tag.stored] == ["tag"]
+    assert tag.sql("length", quote) == "(length((upper(`tag`))) + length(`tag`))"
+    assert tag.property("length").show(12345) == "12,345"
+    assert ontology.link_end("Order", "marked").name == "tagged"
+    assert ontology.link_type("marked").deprecated == "use topics"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import UnknownName, UsageError
+from workbench.lake.sql import quote
 from workbench.ontology import LinkType, ObjectType, Ontology, OntologyList, Property, TypeDetail, load_ontology
+from workbench.ontology.answers import TypeGraph
 from workbench.ontology.model import Via, diff
-from workbench.ontology.values import PROPERTY_TYPES
+from workbench.ontology.values import PROPERTY_TYPES, check_format
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(str.strip)
@@ -28,28 +31,40 @@ def ontologies(draw: st.DrawFn) -> Ontology:
     types = {}
     for name in draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)):
         properties = {
-            p: Property(p, draw(st.sampled_from(sorted(PROPERTY_TYPES))), draw(TEXTS | st.just("")), draw(TEXTS | st.just("")))
+            p: Property(
+                p,
+                draw(st.sampled_from(sorted(PROPERTY_TYPES))),
+                draw(TEXTS | st.just("")),
+                draw(TEXTS | st.just("")),
+                aliases=draw(st.sampled_from([(), (f"also_{p}",), (f"also_{p}", f"was_{p}")])),
+                deprecated=draw(TEXTS | st.just("")),
+            )  # fmt: skip
             for p in draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
         }
         key, title = (draw(st.sampled_from(sorted(properties))) for _ in range(2))
-        types[name] = ObjectType(name, draw(TEXTS | st.just("")), draw(TEXTS), key, title, properties)
+        more = draw(st.sampled_from(sorted(properties)))
+        computed = Property(f"{name}_computed", "number", "", "", f"toFloat64({quote(more)}) + 1", ",.2f")
+        properties[computed.name] = computed
+        also = draw(st.sampled_from([(), (f"also_{name}",)]))
+        types[name] = ObjectType(name, draw(TEXTS | st.just("")), draw(TEXTS), key, title, properties, also, draw(TEXTS | st.just("")))
     links = {}
     spoken = draw(st.lists(NAMES, max_size=6, unique=True))
     for name, reverse in zip(spoken[::2], spoken[1::2], strict=False):
         one, other = (types[draw(st.sampled_from(sorted(types)))] for _ in range(2))
-        near, far = (draw(st.sampled_from(sorted(t.properties))) for t in (one, other))
+        near, far = (draw(st.sampled_from(sorted(p.name for p in t.stored))) for t in (one, other))
         cardinality = draw(st.sampled_from(["one_to_one", "many_to_one", "one_to_many", "many_to_many"]))
         same = one.properties[near].kind.joins(other.properties[far].kind)
         via = Via(draw(TEXTS), {near: draw(TEXTS)}, {far: draw(TEXTS)}) if cardinality == "many_to_many" else None
         if via is None and not same:
             continue
         join = {} if via else {near: far}
-        links[name] = LinkType(name, draw(TEXTS | st.just("")), one.name, other.name, cardinality, join, via, reverse)
+        also, old = draw(st.sampled_from([(), (f"also_{name}",)])), draw(TEXTS | st.just(""))
+        links[name] = LinkType(name, draw(TEXTS | st.just("")), one.name, other.name, cardinality, join, via, reverse, also, old)
     return Ontology(types, links)
 
 
 def written(value: Any) -> str:
-    return yaml.safe_dump({k: v for k, v in value.items() if v not in ("", None, {})}, allow_unicode=True, sort_keys=False)
+    return yaml.safe_dump({k: v for k, v in value.items() if v not in ("", None, {}, [])}, allow_unicode=True, sort_keys=False)
 
 
 def write(ontology: Ontology, folder: Path) -> None:
@@ -63,7 +78,7 @@ def write(ontology: Ontology, folder: Path) -> None:
             written(
                 {
                     "type": raw["name"],
-                    **{k: raw[k] for k in ("description", "model", "key", "title")},
+                    **{k: raw[k] for k in ("description", "model", "key", "title", "aliases", "deprecated")},
                     "properties": {n: {k: v for k, v in p.items() if v} for n, p in raw["properties"].items()},
                 }
             ),
@@ -81,6 +96,8 @@ def write(ontology: Ontology, folder: Path) -> None:
                     "cardinality": raw["cardinality"],
                     "join": raw["join"],
                     "reverse": raw["reverse"],
+                    "aliases": raw["aliases"],
+                    "deprecated": raw["deprecated"],
                     "via": via and {"model": via["model"], "from": via["from_columns"], "to": via["to_columns"]},
                 }
             ),
@@ -98,9 +115,52 @@ def test_files_to_model_to_json_and_back_is_the_same_model(tmp_path: Path, ontol
     kept = Ontology.from_dict(json.loads(json.dumps(read.to_dict())))
     assert kept == ontology
     assert not diff(kept, ontology)
+    assert kept.fingerprint == ontology.fingerprint
+    ElementTree.fromstring(TypeGraph(kept).svg())
     str(OntologyList(kept))
     for shown in kept.object_types.values():
         json.dumps(TypeDetail(kept, shown).to_dict())
+
+
+def test_the_fingerprint_changes_with_anything(ontology: Ontology) -> None:
+    person = ontology.object_type("Person")
+    city = person.properties["city"]
+    others = [
+        replace(person, deprecated="x"), replace(person, aliases=("Human",)),
+        replace(person, properties=dict(reversed(person.properties.items()))),
+        *(replace(person, properties={**person.properties, "city": replace(city, **{field: "x"})})
+          for field in ("description", "unit", "expression", "format", "deprecated")),
+    ]  # fmt: skip
+    prints = {Ontology({**ontology.object_types, "Person": p}, ontology.link_types).fingerprint for p in [person, *others]}
+    assert len(prints) == len(others) + 1
+    assert Ontology.from_dict(ontology.to_dict()).fingerprint == ontology.fingerprint
+
+
+def test_a_model_kept_before_there_were_aliases_is_read(ontology: Ontology) -> None:
+    data = json.loads(json.dumps(ontology.to_dict()))
+    for kind in ("object_types", "link_types"):
+        for raw in data[kind].values():
+            del raw["aliases"], raw["deprecated"]
+            for p in raw.get("properties", {}).values():
+                del p["expression"], p["format"], p["aliases"], p["deprecated"]
+    assert Ontology.from_dict(data) == ontology
+
+
+@pytest.mark.parametrize(
+    ("type", "format", "value", "shown"),
+    [
+        ("decimal", ",.2f", Decimal("1234.5"), "1,234.50"),
+        ("number", ".1%", 0.1234, "12.3%"),
+        ("integer", "d", 2026, "2026"),
+        ("date", "%d.%m.%Y", dt.date(2026, 1, 31), "31.01.2026"),
+        ("timestamp", "%H:%M", dt.datetime(2026, 1, 31, 12, tzinfo=dt.timezone(dt.timedelta(hours=2))), "10:00"),
+        ("integer", ",d", None, ""),
+        ("integer", "", 1234, "1,234"),
+    ],
+)
+def test_values_are_shown_by_the_format(type: str, format: str, value: Any, shown: str) -> None:
+    assert not format or check_format(format, type) == ""
+    assert Property("p", type, format=format).show(value) == shown
 
 
 def test_the_model_cannot_be_changed(ontology: Ontology) -> None:

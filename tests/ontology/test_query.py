@@ -9,17 +9,8 @@ import pytest
 
 from workbench.errors import UnknownName, UsageError
 from workbench.ontology import Ontology
-from workbench.ontology.query import (
-    Condition,
-    Hop,
-    ObjectQuery,
-    Sort,
-    compile_count,
-    compile_query,
-    conditions_from_keywords,
-    parse_condition,
-    parse_sort,
-)
+from workbench.ontology.path import parse_test
+from workbench.ontology.query import Compiler, Condition, Hop, ObjectQuery, Sort, keyword_tests, parse_sort
 
 RELATIONS = {m: f"`small`.`{m}`" for m in ("dim_people", "fct_orders", "dim_tags", "bridge_order_tag")}
 
@@ -52,7 +43,7 @@ RELATIONS = {m: f"`small`.`{m}`" for m in ("dim_people", "fct_orders", "dim_tags
     ids=str,
 )
 def test_conditions_are_read_as_written(ontology: Ontology, text: str, expected: Condition) -> None:
-    assert parse_condition(text, ontology.object_type("Person")) == expected
+    assert parse_test(text, ontology.object_type("Person"), ontology) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,7 +62,7 @@ def test_conditions_are_read_as_written(ontology: Ontology, text: str, expected:
 )
 def test_what_is_not_a_condition_is_said(ontology: Ontology, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_condition(text, ontology.object_type("Person"))
+        parse_test(text, ontology.object_type("Person"), ontology)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +80,7 @@ def test_what_is_not_a_condition_is_said(ontology: Ontology, text: str, message:
 )
 def test_wrong_keywords_are_said(ontology: Ontology, keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        conditions_from_keywords(ontology.object_type("Person"), **keywords)
+        keyword_tests(ontology, ontology.object_type("Person"), **keywords)
 
 
 def test_sorts_are_read_as_written(ontology: Ontology) -> None:
@@ -102,16 +93,16 @@ def test_sorts_are_read_as_written(ontology: Ontology) -> None:
 
 def test_a_simple_query_reads_simply(ontology: Ontology) -> None:
     query = ObjectQuery("Tag", (Condition("tag", "=", "gift"),), limit=5)
-    statement = compile_query(query, ontology, RELATIONS)
+    statement = Compiler(ontology, RELATIONS).objects(query)
     assert statement.sql == ("select `tag`\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}\norder by `tag`\nlimit {p1:UInt64}")
     assert statement.parameters == {"p0": "gift", "p1": 5}
-    assert compile_count(query.whole, ontology, RELATIONS).sql == ("select count()\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}")
+    assert Compiler(ontology, RELATIONS).count(query.whole).sql == ("select count()\nfrom `small`.`dim_tags`\nwhere `tag` = {p0:String}")
 
 
 def test_a_chain_of_hops_is_one_statement_with_full_names_inside(ontology: Ontology) -> None:
     query = ObjectQuery("Tag", source=Hop(ObjectQuery("Order", (Condition("number", ">", 1),)), "tagged"))
     assert (
-        compile_query(query, ontology, RELATIONS).sql
+        Compiler(ontology, RELATIONS).objects(query).sql
         == """\
 select `tag`
 from `small`.`dim_tags`
@@ -133,9 +124,9 @@ order by `tag`"""
 def test_a_relation_may_be_a_select(ontology: Ontology) -> None:
     relations = {**RELATIONS, "dim_people": "(select * from eidolon.people where at = 1)"}
     query = ObjectQuery("Order", source=Hop(ObjectQuery("Person"), "orders"))
-    assert "from (select * from eidolon.people where at = 1) as t1" in compile_query(query, ontology, relations).sql
+    assert "from (select * from eidolon.people where at = 1) as t1" in Compiler(ontology, relations).objects(query).sql
 
 
 def test_a_hop_to_another_type_is_refused(ontology: Ontology) -> None:
     with pytest.raises(UsageError, match="leads to Order"):
-        compile_query(ObjectQuery("Tag", source=Hop(ObjectQuery("Person"), "orders")), ontology, RELATIONS)
+        Compiler(ontology, RELATIONS).objects(ObjectQuery("Tag", source=Hop(ObjectQuery("Person"), "orders")))

@@ -194,7 +194,7 @@ def _completed(ip: Any, text: str) -> list[str]:
     ("text", "offered"),
     [
         ("%skygraph ob", ["object", "objects"]),
-        ("x = %skygraph ontology s", ["show"]),
+        ("x = %skygraph ontology s", ["schema", "show"]),
         ("a = 1\n%skygraph sync inv", ["invoices", "invoice_lines"]),
         ("%%skygraph s", ["snapshot", "sql", "sync", "settings"]),
         ("%skygraph objects Customer --so", ["--sort"]),
@@ -230,3 +230,33 @@ def test_unloading_takes_everything_away(ip: Any) -> None:
         assert ip.find_cell_magic("skygraph") is None
     finally:
         ip.run_line_magic("load_ext", "workbench")
+
+
+def test_a_saved_type_is_in_the_views_and_completed_within_a_second(
+    shell: Any, chinook: Path, monkeypatch: pytest.MonkeyPatch, until: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No restart and no reload: saving is enough, and a mistake keeps what there was and is said under the next answer."""
+    from workbench.magics import register
+    from workbench.ontology import OBJECT_TYPES, live
+
+    monkeypatch.chdir(chinook)
+    register(shell)  # so that the magic's workbench is that of this folder
+    try:
+        assert _completed(shell, "%skygraph ontology show Med") == ["MediaType"]
+        assert "Medley" not in OBJECT_TYPES
+        genre = chinook / "ontology/objects/genre.yml"
+        text = genre.read_text("utf-8").replace("type: Genre", "type: Medley")
+        (chinook / "ontology/objects/medley.yml").write_text(text, encoding="utf-8")
+        until(lambda: "Medley" in OBJECT_TYPES, seconds=1.0)
+        assert _completed(shell, "%skygraph ontology show Med") == ["MediaType", "Medley"]
+        genre.write_text("type: Genre\nmodel: [\n", encoding="utf-8")
+        assert live._live is not None
+        until(lambda: live._live.problems, seconds=1.0)
+        assert "Genre" in OBJECT_TYPES
+        capsys.readouterr()
+        _run(shell, "%skygraph settings")
+        assert "the last good model is used: ontology/objects/genre.yml:3: is not YAML" in capsys.readouterr().out
+    finally:
+        if live._live is not None:
+            live._live.close()
+        register(shell)

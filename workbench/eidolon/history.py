@@ -139,14 +139,18 @@ def text_of(expression: str, column_type: str) -> str:
 def object_state(object_type: ObjectType, relation: str, columns: Mapping[str, str]) -> str:
     """A SELECT of the objects of a type as they are now. `columns` are those of the relation, with their types.
 
-    Rows without a key are left out; whether keys are unique is not looked at.
+    Rows without a key are left out; whether keys are unique is not looked at. Computed properties are not kept: they follow from
+    the others.
     """
-    names = list(object_type.properties)
+    names = [p.name for p in object_type.stored]
     texts = {name: f"p{i}" for i, name in enumerate(names)}
     # qualified, so that a column called `key` or `p0` is the column and not an alias
     inner = ",\n        ".join(f"{text_of(f's.{quote(n)}', columns[n])} as {texts[n]}" for n in names)
+    title = texts.get(object_type.title, "pt")
+    if title == "pt":
+        inner += f",\n        cast(toString({object_type.sql(object_type.title, lambda n: f's.{quote(n)}')}) as Nullable(String)) as pt"
     return (
-        f"select\n    assumeNotNull({texts[object_type.key]}) as key,\n    ifNull({texts[object_type.title]}, '') as title,\n"
+        f"select\n    assumeNotNull({texts[object_type.key]}) as key,\n    ifNull({title}, '') as title,\n"
         f"    {_properties(texts)} as properties,\n    {_hash(texts)} as hash\n"
         f"from (\n    select\n        {inner}\n    from {relation} as s\n)\nwhere {texts[object_type.key]} is not null"
     )
@@ -274,12 +278,12 @@ def as_of(part: Part, seq: int) -> str:
 
 
 def relation_as_of(object_type: ObjectType, columns: Mapping[str, str], seq: int) -> str:
-    """A SELECT of the objects of a type as of a snapshot: the properties of the type, in the types that `columns` says
+    """A SELECT of the objects of a type as of a snapshot: the stored properties of the type, in the types that `columns` says
     they had then. Every property but the key can be NULL; one that had no column then is NULL throughout.
     """
     listed = ",\n    ".join(
-        f"{_typed(name, columns.get(name) or _DEFAULT_TYPES[p.type], is_key=name == object_type.key)} as {quote(name)}"
-        for name, p in object_type.properties.items()
+        f"{_typed(p.name, columns.get(p.name) or _DEFAULT_TYPES[p.type], is_key=p.name == object_type.key)} as {quote(p.name)}"
+        for p in object_type.stored
     )
     return f"select\n    {listed}\nfrom (\n{as_of(Part(object_type.name), seq)}\n) as h"
 

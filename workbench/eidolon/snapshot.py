@@ -116,8 +116,9 @@ class Eidolon:
         if part.kind == "object":
             owner = ontology.object_type(part.name)
             relation, columns = self._describe(owner.model, owner, relations)
-            _check_columns(part, owner.model, owner.properties, columns)
-            used = {name: columns[name] for name in owner.properties}
+            names = [p.name for p in owner.stored]
+            _check_columns(part, owner.model, names, columns)
+            used = {name: columns[name] for name in names}
             key = history.text_of(f"s.{quote(owner.key)}", columns[owner.key])
             return _Source(part, history.object_state(owner, relation, columns), relation, used, key)
         link = ontology.link_type(part.name)
@@ -434,7 +435,7 @@ class Eidolon:
         owner = self.ontology().object_type(type)
         if property and owner.property(property).kind.group != "number":
             raise UsageError(f"{type}.{property} is {owner.property(property).type}: there is no sum of it")
-        what = f"sum({quote(property)})" if property else "count()"
+        what = f"sum({owner.sql(property, quote)})" if property else "count()"
         value = self.lake.scalar(f"select {what} from (\n{self.relation_at(snapshot, type)}\n)")
         return Decimal(repr(value)) if isinstance(value, float) else value or 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import datetime as dt
 import fcntl
@@ -233,7 +234,10 @@ class Hermes:
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
-            futures: dict[Future[SyncRun], TableJob] = {pool.submit(self._run, job, act): job for job in jobs}
+            # each run in a copy of the caller's context, so that its log lines say for which request it is
+            futures: dict[Future[SyncRun], TableJob] = {
+                pool.submit(contextvars.copy_context().run, self._run, job, act): job for job in jobs
+            }
             left = set(futures)
             while left:
                 ended, left = wait(left, timeout=_LOOK_EVERY_S if progress else None, return_when=FIRST_COMPLETED)
@@ -339,10 +343,10 @@ class Hermes:
 
     # --- what there is
 
-    def status(self) -> SyncStatus:
-        """Watermark, lag and last runs of every table of the plan."""
+    def status(self, *, counts: bool = True) -> SyncStatus:
+        """Watermark, lag and last runs of every table of the plan; without `counts` no row is counted."""
         self._prepare()
-        here = set(self.lake.tables("raw"))
+        here = set(self.lake.tables("raw")) if counts else set()
         rows = {
             job.table: int(self.lake.scalar(f"select count() from {current(job.raw)}"))
             for job in self.plan.tables.values()
@@ -384,6 +388,21 @@ class Hermes:
                 idle.append(connector)
             else:
                 connector.close()
+
+    def is_running(self, table: str) -> bool:
+        """Whether a sync of this table runs now on this machine, in whatever process.
+
+        Raises:
+            UnknownName: a table that the plan has not; names the nearest.
+        """
+        try:
+            with open(self.state_dir / "lock" / f"sync-{self.plan.table(table).table}", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     @contextmanager
     def _locked(self, table: str) -> Iterator[None]:

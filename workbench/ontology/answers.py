@@ -1,4 +1,4 @@
-"""The model itself as answers: all types and links, one type, what a reload changed."""
+"""The model itself as answers: all types and links, one type, the picture of them, what a reload changed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
-from workbench.errors import InvalidFiles
-from workbench.ontology.model import Changes, ObjectType, Ontology, OntologyDiff
+from workbench.errors import InvalidFiles, Problem
+from workbench.ontology.graph import draw
+from workbench.ontology.model import Changes, LinkType, ObjectType, Ontology, OntologyDiff, Property
 
-__all__ = ["OntologyList", "ReloadReport", "TypeDetail"]
+__all__ = ["OntologyList", "ReloadReport", "TypeDetail", "TypeGraph"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class OntologyList(Answer):
         yield Grid(
             ["type", "model", "key", "properties", "links", "description"],
             [
-                [t.name, t.model, t.key, len(t.properties), ", ".join(e.name for e in self.ontology.links_of(t.name)), t.description]
+                [t.name, t.model, t.key, len(t.properties), ", ".join(e.name for e in self.ontology.links_of(t.name)), _about(t)]
                 for t in types
             ],
             empty="no object type; write one in ontology/objects/",
@@ -73,17 +74,25 @@ class TypeDetail(Answer):
         """The type, its properties, its links."""
         shown = self.object_type
         yield Heading(f"{shown.name}" + (f": {shown.description}" if shown.description else ""))
-        yield Note(f"model {shown.model}, key {shown.key}, title {shown.title}", "quiet")
-        yield Grid(
-            ["property", "type", "unit", "description"],
-            [[p.name, p.type, p.unit, p.description] for p in shown.properties.values()],
-        )
+        also = f", also called {', '.join(shown.aliases)}" if shown.aliases else ""
+        yield Note(f"model {shown.model}, key {shown.key}, title {shown.title}{also}", "quiet")
+        if shown.deprecated:
+            yield Note(f"deprecated: {shown.deprecated}", "bad")
+        # a column that no property uses is left out
+        columns = {
+            "property": [p.name for p in shown.properties.values()],
+            "type": [p.type for p in shown.properties.values()],
+            "unit": [p.unit for p in shown.properties.values()],
+            "format": [p.format for p in shown.properties.values()],
+            "computed": [p.expression for p in shown.properties.values()],
+            "aliases": [", ".join(p.aliases) for p in shown.properties.values()],
+            "description": [_about(p) for p in shown.properties.values()],
+        }
+        used = {name: cells for name, cells in columns.items() if any(cells) or name == "unit"}
+        yield Grid(list(used), list(zip(*used.values(), strict=True)))
         yield Grid(
             ["link", "leads to", "way back", "description"],
-            [
-                [e.name, f"{'many' if e.many else 'one'} {e.to_type}", e.back, e.link.description]
-                for e in self.ontology.links_of(shown.name)
-            ],
+            [[e.name, f"{'many' if e.many else 'one'} {e.to_type}", e.back, _about(e.link)] for e in self.ontology.links_of(shown.name)],
             empty="no links",
         )
 
@@ -91,21 +100,71 @@ class TypeDetail(Answer):
         return f"<object type {self.object_type.name}>"
 
 
+def _about(thing: ObjectType | LinkType | Property) -> str:
+    """Its description, and that it is deprecated."""
+    return " ".join(filter(None, (thing.deprecated and f"[deprecated: {thing.deprecated}]", thing.description)))
+
+
+@dataclass(frozen=True, repr=False)
+class TypeGraph(Answer):
+    """All types and the links between them: a picture in a notebook, a line per link elsewhere."""
+
+    ontology: Ontology
+
+    def to_dict(self) -> dict[str, Any]:
+        """`types`, by name, and `links` with `name`, `from`, `to`, `cardinality` and `reverse`."""
+        return {
+            "types": list(self.ontology.object_types),
+            "links": [
+                {"name": k.name, "from": k.from_type, "to": k.to_type, "cardinality": k.cardinality, "reverse": k.reverse}
+                for k in self.ontology.link_types.values()
+            ],
+        }
+
+    def svg(self) -> str:
+        """The picture: one SVG element that needs nothing else and takes its colour from the text around it."""
+        return draw(self.ontology)
+
+    def blocks(self) -> Iterator[Block]:
+        """A line per link, then the types without any."""
+        links = self.ontology.link_types.values()
+        yield Grid(
+            ["from", "link", "to", "way back"],
+            [
+                [k.from_type, f"{k.name} ({k.cardinality.replace('_', ' ')})", k.to_type, k.reverse]
+                for k in sorted(links, key=lambda k: (k.from_type, k.name))
+            ],
+            empty="no links",
+        )
+        linked = {name for k in links for name in (k.from_type, k.to_type)}
+        if alone := [name for name in self.ontology.object_types if name not in linked]:
+            yield Note(f"without links: {', '.join(alone)}", "quiet")
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow:auto">{self.svg()}</div>'
+
+    def __repr__(self) -> str:
+        return f"<type graph of {len(self.ontology.object_types)} types and {len(self.ontology.link_types)} links>"
+
+
 @dataclass(frozen=True)
 class ReloadReport(Answer):
-    """What a reload changed, and how large the model is now."""
+    """What a reload changed, how large the model is now, and what of it the lake lacks though no edit asked for it."""
 
     changes: OntologyDiff
     type_count: int
     link_count: int
+    degraded: tuple[Problem, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """`object_types` and `link_types` with the names `added`, `changed`, `removed`; `type_count`, `link_count`."""
-        return {**self.changes.to_dict(), "type_count": self.type_count, "link_count": self.link_count}
+        """`object_types` and `link_types` with the names `added`, `changed`, `removed`; `type_count`, `link_count`, `degraded`."""
+        size = {"type_count": self.type_count, "link_count": self.link_count}
+        return {**self.changes.to_dict(), **size, "degraded": [p.to_dict() for p in self.degraded]}
 
     def blocks(self) -> Iterator[Block]:
-        """One line, then one row per change."""
+        """One line, then one row per change, then what does not work."""
         size = f"{self.type_count} object types and {self.link_count} link types"
+        yield from (Note(f"degraded: {problem}", "bad") for problem in self.degraded)
         if not self.changes:
             yield Note(f"nothing changed: {size}", "good")
             return

@@ -6,18 +6,22 @@ leave behind (`.x.yml.swp`, `x.yml~`, `#x.yml#`) are nobody's business here. Onl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from workbench.errors import InvalidFiles, Problem, nearest
+from workbench.ontology.expression import DEEPEST, LONGEST, names_in, what_is_wrong
 from workbench.ontology.model import CARDINALITIES, LinkType, ObjectType, Ontology, Property, Via
-from workbench.ontology.values import PROPERTY_TYPES
+from workbench.ontology.values import PROPERTY_TYPES, check_format
 from workbench.yamlfile import Entry, Fields, read_yaml
 
-__all__ = ["Origins", "check_columns", "load_ontology", "load_with_origins"]
+__all__ = ["Origins", "check_columns", "column_findings", "load_ontology", "load_with_origins", "yaml_files"]
 
-# Where a thing is written: ("type", name), ("type", name, property) or ("link", name, "via") -> file and line.
+# Where a thing is written: ("type", name), ("type", name, property), ("link", name), and their parts -> file and line. Parts:
+# "key", "model" and "aliases" of a type as ("type", name, "", part); "expression" and "aliases" of a property as ("type", name,
+# property, part); "via" and "aliases" of a link.
 Origins = Mapping[tuple[str, ...], tuple[str, int]]
 
 _T = TypeVar("_T", ObjectType, LinkType)
@@ -31,12 +35,18 @@ def load_ontology(folder: Path, *, models: Collection[str]) -> Ontology:
     return load_with_origins(folder, models=models)[0]
 
 
-def load_with_origins(folder: Path, *, models: Collection[str]) -> tuple[Ontology, Origins]:
-    """As `load_ontology`, with the file and line of each type, property and via: what `check_columns` points at."""
-    reading = _Reading(folder, models)
+def load_with_origins(
+    folder: Path, *, models: Collection[str], known: dict[str, tuple[bytes, Entry]] | None = None
+) -> tuple[Ontology, Origins]:
+    """As `load_ontology`, with the file and line of each type, property and via: what `check_columns` points at.
+
+    `known` keeps what was parsed, for the next time.
+    """
+    reading = _Reading(folder, models, known)
     types = reading.read("objects", reading.object_type)
     links = reading.read("links", lambda entry: reading.link_type(entry, types))
     reading.check_names(links)
+    reading.check_aliases(types, links)
     if reading.problems:
         raise InvalidFiles("the ontology cannot be read", reading.problems)
     return Ontology(types, links), reading.origins
@@ -55,9 +65,10 @@ def _did_you_mean(name: str, known: Collection[str], what: str) -> str:
 class _Reading:
     """One reading of a folder: collects problems and origins, and all the names seen, also those of broken files."""
 
-    def __init__(self, folder: Path, models: Collection[str]) -> None:
+    def __init__(self, folder: Path, models: Collection[str], known: dict[str, tuple[bytes, Entry]] | None) -> None:
         self.folder = folder
         self.models = models
+        self.known = known
         self.problems: list[Problem] = []
         self.origins: dict[tuple[str, ...], tuple[str, int]] = {}
         # names of types whose file has problems: a link to one of these is not a second problem
@@ -65,8 +76,8 @@ class _Reading:
 
     def read(self, kind: str, parse: Callable[[Entry], _T | None]) -> dict[str, _T]:
         found: dict[str, _T] = {}
-        for path in _yaml_files(self.folder / kind):
-            entry = read_yaml(path, self.problems, name=f"{self.folder.name}/{kind}/{path.name}")
+        for path in yaml_files(self.folder / kind):
+            entry = read_yaml(path, self.problems, name=f"{self.folder.name}/{kind}/{path.name}", known=self.known)
             value = parse(entry) if entry is not None else None
             if value is None or entry is None:
                 # no name that can be used: the file's own name is the best guess at what it was to name
@@ -90,14 +101,20 @@ class _Reading:
             self.origins[where] = (at.file, at.line)
 
         parts: dict[str, Entry] = entry.value
+        keep(_origin(value), parts["type" if isinstance(value, ObjectType) else "link"])
         if isinstance(value, ObjectType):
-            keep(_origin(value), parts["type"])
+            for part in ("key", "model", "aliases"):
+                keep(("type", value.name, "", part), parts.get(part, parts["type"]))
             for name in value.properties:
-                keep(("type", value.name, name), parts["properties"].value[name])
+                written = parts["properties"].value[name]
+                keep(("type", value.name, name), written)
+                for part in ("expression", "aliases"):
+                    if isinstance(written.value, dict) and part in written.value:
+                        keep(("type", value.name, name, part), written.value[part])
         else:
-            keep(_origin(value), parts["link"])
-            if value.via:
-                keep(("link", value.name, "via"), parts["via"])
+            for part in ("via", "aliases"):
+                if part in parts:
+                    keep(("link", value.name, part), parts[part])
 
     def object_type(self, entry: Entry) -> ObjectType | None:
         fields = Fields(entry, "an object type", self.problems)
@@ -118,8 +135,15 @@ class _Reading:
             if chosen and fields.has(role) and chosen not in known:
                 tail = _did_you_mean(chosen, known, "property")
                 fields.wrong(f"{role} {chosen!r} is not one of the properties; {tail}", role)
+        if key in properties and properties[key].is_computed:
+            fields.wrong(f"key {key!r} is computed; a key is a column of the model", "key")
+        aliases, deprecated = self._aliases(fields, "an object type"), fields.text("deprecated", "")
         fields.done()
-        return ObjectType(name, description, model, key, title, properties) if name else None
+        if not name:
+            return None
+        whole = ObjectType(name, description, model, key, title, properties, aliases, deprecated)
+        self._check_expressions(whole, known)
+        return whole
 
     def _property(self, name: str, entry: Entry) -> Property | None:
         if not name.isidentifier():
@@ -127,10 +151,49 @@ class _Reading:
             return None
         fields = Fields(entry, f"property {name!r}", self.problems)
         type = fields.choice("type", list(PROPERTY_TYPES))
-        found = Property(name, type, fields.text("description", ""), fields.text("unit", ""))
+        description, unit = fields.text("description", ""), fields.text("unit", "")
+        expression = fields.text("expression", "")
+        format = fields.text("format", "")
+        if format and type and (reason := check_format(format, type)):
+            fields.wrong(f"the format {format!r} of property {name!r}: {reason}", "format")
+        aliases, deprecated = self._aliases(fields, f"property {name!r}"), fields.text("deprecated", "")
+        found = Property(name, type, description, unit, expression, format, aliases, deprecated)
         fields.done()
         # a property of a wrong type is still a name that keys, titles and joins can refer to
         return found
+
+    def _aliases(self, fields: Fields, what: str) -> tuple[str, ...]:
+        aliases = fields.texts("aliases", [])
+        for alias in aliases:
+            if not alias.isidentifier():
+                fields.wrong(f"the alias {alias!r} of {what} is not an identifier (letters, digits and _)", "aliases")
+        return tuple(alias for alias in aliases if alias.isidentifier())
+
+    def _check_expressions(self, found: ObjectType, written: Mapping[str, Entry]) -> None:
+        """Each expression is one scalar by its words, names properties of the type, and no circle of them."""
+        computed = {name: p for name, p in found.properties.items() if p.is_computed}
+        needs: dict[str, tuple[str, ...]] = {}
+        for name, property in computed.items():
+            at = written[name].value["expression"]
+            if reason := what_is_wrong(property.expression):
+                tail = "; a comma ends a value inside { }, so quote the expression" if reason.endswith("is not closed") else ""
+                self.problem(at, f"expression of {name!r}: {reason}{tail}")
+                continue
+            needs[name] = names_in(property.expression)
+            for unknown in (n for n in needs[name] if n not in written):
+                tail = _did_you_mean(unknown, written, "property")
+                self.problem(at, f"expression of {name!r}: {found.name} has no property {unknown!r}; {tail}")
+        for name in needs:
+            if circle := _circle(name, needs):
+                self.problem(written[name].value["expression"], f"expression of {name!r} refers to itself: {' -> '.join(circle)}")
+                return
+        sizes: dict[str, tuple[int, int]] = {}
+        for name in needs:
+            size, depth = _size(name, needs, computed, sizes)
+            if size > LONGEST or depth > DEEPEST:
+                at = written[name].value["expression"]
+                self.problem(at, f"expression of {name!r} is too large with those it refers to: {size:,} characters, {depth} deep")
+                return
 
     def link_type(self, entry: Entry, types: Mapping[str, ObjectType]) -> LinkType | None:
         fields = Fields(entry, "a link type", self.problems)
@@ -145,20 +208,20 @@ class _Reading:
             if cardinality and cardinality != "many_to_many":
                 fields.wrong(f"a link with a via is many_to_many, not {cardinality}", "cardinality")
             via = self._via(fields, ends)
-            if fields.has("join"):
+            if fields.entry_of("join") is not None:
                 fields.wrong("a link has a join or a via, not both", "join")
-                fields.entry_of("join")
         elif cardinality == "many_to_many":
             fields.wrong("a many_to_many link needs a via: {model: ..., from: {...}, to: {...}}", "cardinality")
             fields.entry_of("join")
         else:
             join = self._join(fields, ends)
         fields.entry_of("via")
+        aliases, deprecated = self._aliases(fields, "a link type"), fields.text("deprecated", "")
         fields.done()
         if not name or not reverse:
             return None
         from_type, to_type = (fields.text(role, "") for role in ("from", "to"))
-        return LinkType(name, description, from_type, to_type, cardinality, join, via, reverse)
+        return LinkType(name, description, from_type, to_type, cardinality, join, via, reverse, aliases, deprecated)
 
     def _name(self, fields: Fields, key: str, what: str) -> str:
         name: str = fields.text(key)
@@ -222,6 +285,8 @@ class _Reading:
 
     def _property_of(self, end: ObjectType | None, name: str, at: Entry, what: str) -> Property | None:
         if end is None or name in end.properties:
+            if end and end.properties[name].is_computed:
+                self.problem(at, f"{what}: {name!r} of {end.name} is computed; objects are joined by columns of the model")
             return end.properties[name] if end else None
         tail = _did_you_mean(name, end.properties, "property")
         self.problem(at, f"{what}: {end.name} has no property {name!r}; {tail}")
@@ -238,6 +303,63 @@ class _Reading:
                     other = f"; {first} gives it that name too" if first != file else " both ways"
                     self.problems.append(Problem(file, line, f"{type_name} has two links named {name!r}{other}"))
 
+    def check_aliases(self, types: Mapping[str, ObjectType], links: Mapping[str, LinkType]) -> None:
+        """An alias names one thing: no other alias and no name of its kind, and on a type no link it knows already."""
+        self._distinct("object type", types, {t.name: (t.aliases, ("type", t.name, "", "aliases")) for t in types.values()})
+        for t in types.values():
+            owned = {p.name: (p.aliases, ("type", t.name, p.name, "aliases")) for p in t.properties.values()}
+            self._distinct(f"property of {t.name}", t.properties, owned)
+        self._distinct("link type", links, {k.name: (k.aliases, ("link", k.name, "aliases")) for k in links.values()})
+        for link in links.values():
+            reverses = {other.reverse: other.name for other in links.values() if other.to_type == link.from_type}
+            for alias in link.aliases:
+                if alias in reverses:
+                    file, line = self.origins["link", link.name, "aliases"]
+                    message = f"{link.from_type} has two links named {alias!r}; it is the reverse of {reverses[alias]!r}"
+                    self.problems.append(Problem(file, line, message))
+
+    def _distinct(self, what: str, names: Collection[str], owners: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]) -> None:
+        taken: dict[str, str] = {}
+        for owner, (aliases, origin) in owners.items():
+            for alias in aliases:
+                other = alias if alias in names else taken.setdefault(alias, owner)
+                if alias in names or other != owner or aliases.count(alias) > 1:
+                    file, line = self.origins[origin]
+                    message = f"the alias {alias!r} of {owner!r} is taken: {'a' if alias in names else 'an alias of the'} {what} {other!r}"
+                    self.problems.append(Problem(file, line, message))
+
+
+def _circle(start: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The way from a computed property back to itself; empty when there is none."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for name in needs.get(way[-1], ()):
+            if name == start:
+                return (*way, name)
+            if name not in seen:
+                seen.add(name)
+                ways.append((*way, name))
+    return ()
+
+
+def _size(
+    name: str, needs: Mapping[str, tuple[str, ...]], computed: Mapping[str, Property], known: dict[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """Characters of an expression when all it refers to is put in, at least, and how many refer to each other."""
+    todo = [name]
+    while todo:
+        inner = [n for n in needs[todo[-1]] if n in needs]
+        if ahead := [n for n in inner if n not in known]:
+            todo += ahead
+            continue
+        done = todo.pop()
+        text = computed[done].expression
+        size = len(text) + sum(known[n][0] * text.count(n) for n in inner)
+        known[done] = min(size, 10**9), 1 + max((known[n][1] for n in inner), default=0)
+    return known[name]
+
 
 def _origin(value: ObjectType | LinkType) -> tuple[str, str]:
     return ("type" if isinstance(value, ObjectType) else "link", value.name)
@@ -248,12 +370,14 @@ def _folded(name: str) -> str:
     return name.replace("_", "").replace("-", "").casefold()
 
 
-def _yaml_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+def yaml_files(folder: Path) -> list[Path]:
+    """The files of a folder that are read, sorted by name; none when there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.endswith((".yml", ".yaml")) and e.name[0] not in ".#" and not e.is_dir()]
+    except OSError:
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix in (".yml", ".yaml") and not path.name.startswith((".", "#")) and not path.is_dir()
-    )
+    return [folder / name for name in sorted(names)]
 
 
 def check_columns(ontology: Ontology, columns: Mapping[str, Mapping[str, str]], where: Origins | None = None) -> list[Problem]:
@@ -265,16 +389,17 @@ def check_columns(ontology: Ontology, columns: Mapping[str, Mapping[str, str]], 
     """
     origins = where or {}
     found = []
-    for origin, message in _column_problems(ontology, columns):
+    for origin, message in column_findings(ontology, columns):
         file, line = origins.get(origin, (f"ontology ({origin[0]} {origin[1]})", 0))
         found.append(Problem(file, line, message))
     return sorted(set(found))
 
 
-def _column_problems(ontology: Ontology, columns: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[tuple[str, ...], str]]:
+def column_findings(ontology: Ontology, columns: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What `check_columns` reports, each with the key of `Origins` where it is written."""
     for type in ontology.object_types.values():
         table = columns.get(type.model)
-        for property in type.properties.values() if table is not None else ():
+        for property in type.stored if table is not None else ():
             assert table is not None
             origin = ("type", type.name, property.name)
             found = table.get(property.name)

@@ -6,15 +6,18 @@ changes. Whatever refers to something else does it by name.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from workbench.answer import format_value
 from workbench.errors import UnknownName, UsageError
-from workbench.ontology.values import PROPERTY_TYPES, PropertyType
+from workbench.ontology.expression import expand
+from workbench.ontology.values import PROPERTY_TYPES, PropertyType, show_value
 
 __all__ = [
     "CARDINALITIES",
@@ -40,17 +43,38 @@ def _read_only(mapping: Mapping[str, _T]) -> Mapping[str, _T]:
 
 @dataclass(frozen=True)
 class Property:
-    """One property of an object type: a column of its model, under the same name."""
+    """One property of an object type: a column of its model, under the same name, or an `expression` over the others.
+
+    `format` says how values are shown (`values.check_format`), `aliases` are other names it answers to, and
+    `deprecated` what to use instead; '' when it is not.
+    """
 
     name: str
     type: str
     description: str = ""
     unit: str = ""
+    expression: str = ""
+    format: str = ""
+    aliases: tuple[str, ...] = ()
+    deprecated: str = ""
 
     @property
     def kind(self) -> PropertyType:
         """How values of this property are read and bound."""
         return PROPERTY_TYPES[self.type]
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is an expression, without a column of its own."""
+        return bool(self.expression)
+
+    def show(self, value: Any) -> str:
+        """A value as people read it: by the property's format, or as answers show such values; '' for None.
+
+        >>> Property("total", "decimal", format=",.1f").show(1234.56), Property("on", "date").show(None)
+        ('1,234.6', '')
+        """
+        return show_value(value, self.format) if self.format else format_value(value)
 
 
 @dataclass(frozen=True)
@@ -63,16 +87,35 @@ class ObjectType:
     key: str
     title: str
     properties: Mapping[str, Property]
+    aliases: tuple[str, ...] = ()
+    deprecated: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "properties", _read_only(self.properties))
 
+    @cached_property
+    def _also(self) -> Mapping[str, str]:
+        return {alias: p.name for p in self.properties.values() for alias in p.aliases}
+
     def property(self, name: str) -> Property:
-        """A property by name; `UnknownName` with the nearest names."""
+        """A property by its name or an alias; `UnknownName` with the nearest names."""
         try:
-            return self.properties[name]
+            return self.properties[name if name in self.properties else self._also[name]]
         except KeyError:
-            raise UnknownName(f"property of {self.name}", name, self.properties) from None
+            raise UnknownName(f"property of {self.name}", name, [*self.properties, *self._also]) from None
+
+    @cached_property
+    def stored(self) -> tuple[Property, ...]:
+        """The properties that are columns of the model, in order: all but the computed ones."""
+        return tuple(p for p in self.properties.values() if not p.is_computed)
+
+    def sql(self, name: str, column: Callable[[str], str]) -> str:
+        """The SQL of one property, `column` giving that of a stored one: its column, or its expression in parentheses.
+
+        Other computed properties in an expression are put in its place, so the text has stored properties only.
+        """
+        found = self.property(name)
+        return f"({expand(found.expression, lambda inner: self.sql(inner, column))})" if found.expression else column(found.name)
 
     def parse(self, property: str, value: Any) -> Any:
         """A value for a property out of text or a Python value. A bad one is a `UsageError` that says where."""
@@ -81,7 +124,7 @@ class ObjectType:
             return found.kind.parse(value)
         except ValueError as error:
             shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-            raise UsageError(f"{self.name}.{property} ({found.type}): {shown} {error}") from None
+            raise UsageError(f"{self.name}.{found.name} ({found.type}): {shown} {error}") from None
 
 
 @dataclass(frozen=True)
@@ -99,7 +142,10 @@ class Via:
 
 @dataclass(frozen=True)
 class LinkType:
-    """A way from objects to objects. `join` is property of `from_type` -> property of `to_type`; empty with a `via`."""
+    """A way from objects to objects. `join` is property of `from_type` -> property of `to_type`; empty with a `via`.
+
+    `aliases` are other names for it as seen from `from_type`.
+    """
 
     name: str
     description: str
@@ -109,6 +155,8 @@ class LinkType:
     join: Mapping[str, str]
     via: Via | None
     reverse: str
+    aliases: tuple[str, ...] = ()
+    deprecated: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "join", _read_only(self.join))
@@ -146,18 +194,36 @@ class Ontology:
         object.__setattr__(self, "link_types", _read_only(self.link_types))
 
     def object_type(self, name: str) -> ObjectType:
-        """An object type by name; `UnknownName` with the nearest names."""
-        try:
-            return self.object_types[name]
-        except KeyError:
-            raise UnknownName("object type", name, self.object_types) from None
+        """An object type by its name or an alias; `UnknownName` with the nearest names."""
+        return _named("object type", name, self.object_types, self._type_aliases)
 
     def link_type(self, name: str) -> LinkType:
-        """A link type by name; `UnknownName` with the nearest names."""
-        try:
-            return self.link_types[name]
-        except KeyError:
-            raise UnknownName("link type", name, self.link_types) from None
+        """A link type by its name or an alias; `UnknownName` with the nearest names."""
+        return _named("link type", name, self.link_types, self._link_aliases)
+
+    @cached_property
+    def _type_aliases(self) -> Mapping[str, str]:
+        return {alias: t.name for t in self.object_types.values() for alias in t.aliases}
+
+    @cached_property
+    def _link_aliases(self) -> Mapping[str, str]:
+        return {alias: k.name for k in self.link_types.values() for alias in k.aliases}
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The dbt models that types and links stand on, sorted."""
+        bridges = {k.via.model for k in self.link_types.values() if k.via}
+        return tuple(sorted({t.model for t in self.object_types.values()} | bridges))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short text that changes whenever anything in the model does, the order of properties too."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    @cached_property
+    def text(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @cached_property
     def _ends(self) -> Mapping[str, tuple[LinkEnd, ...]]:
@@ -175,12 +241,10 @@ class Ontology:
         return self._ends[self.object_type(type_name).name]
 
     def link_end(self, type_name: str, name: str) -> LinkEnd:
-        """The link that objects of a type know under a name; `UnknownName` with the nearest names."""
+        """The link that objects of a type know under a name or an alias; `UnknownName` with the nearest names."""
         ends = {end.name: end for end in self.links_of(type_name)}
-        try:
-            return ends[name]
-        except KeyError:
-            raise UnknownName(f"link of {type_name}", name, ends) from None
+        also = {alias: end.name for end in ends.values() if not end.reverse for alias in end.link.aliases}
+        return _named(f"link of {self.object_type(type_name).name}", name, ends, also)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole model as JSON-able data; `from_dict` makes an equal one out of it."""
@@ -202,6 +266,13 @@ class Ontology:
             raise ValueError(f"not a kept ontology: {error!r}") from error
 
 
+def _named(what: str, name: str, known: Mapping[str, _T], aliases: Mapping[str, str]) -> _T:
+    found = known.get(name if name in known else aliases.get(name, ""))
+    if found is None:
+        raise UnknownName(what, name, [*known, *aliases])
+    return found
+
+
 def _two_ends(link: LinkType) -> Iterator[LinkEnd]:
     one, other = link.cardinality.split("_to_")
     yield LinkEnd(link.name, link, link.from_type, link.to_type, reverse=False, many=other == "many")
@@ -211,20 +282,24 @@ def _two_ends(link: LinkType) -> Iterator[LinkEnd]:
 def _plain(value: Any) -> Any:
     """A value of this module as data. (`dataclasses.asdict` cannot copy read-only mappings.)"""
     if isinstance(value, Property):
-        return {k: v for k, v in asdict(value).items() if k != "name"}
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__ if name != "name"}
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (ObjectType, LinkType, Via)):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _texts(raw: Any) -> dict[str, Any]:
-    """A mapping of texts to texts and mappings, or TypeError."""
+    """A mapping of texts to texts and mappings, aliases to a tuple of texts; or TypeError."""
+    found = {}
     for key, value in raw.items():
-        if not isinstance(key, str) or not (isinstance(value, (str, dict)) or (key == "via" and value is None)):
+        if key == "aliases" and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+            value = tuple(value)
+        elif not isinstance(key, str) or not (isinstance(value, (str, dict)) or (key == "via" and value is None)):
             raise TypeError(f"{key!r}: {value!r}")
-    return dict(raw)
+        found[key] = value
+    return found
 
 
 def _object_type(name: str, raw: Any) -> ObjectType:
@@ -295,10 +370,10 @@ def diff(old: Ontology, new: Ontology) -> OntologyDiff:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     return Changes(
         added=tuple(sorted(new.keys() - old.keys())),
-        changed=tuple(sorted(n for n in old.keys() & new.keys() if _text(old[n]) != _text(new[n]))),
+        changed=tuple(sorted(n for n in old.keys() & new.keys() if not _alike(old[n], new[n]))),
         removed=tuple(sorted(old.keys() - new.keys())),
     )
 
 
-def _text(value: Any) -> str:
-    return json.dumps(_plain(value))
+def _alike(one: Any, other: Any) -> bool:
+    return one == other and list(getattr(one, "properties", ())) == list(getattr(other, "properties", ()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-__all__ = ["PROPERTY_TYPES", "PropertyType"]
+__all__ = ["NUMBER_FORMAT", "PROPERTY_TYPES", "PropertyType", "check_format", "show_value"]
 
 _FIRST, _LAST = 1900, 2299  # the years that the lake's widest date types hold
 
@@ -203,3 +203,42 @@ PROPERTY_TYPES: Mapping[str, PropertyType] = {
         ),
     )
 }
+
+
+NUMBER_FORMAT = re.compile(r"\+?,?(?:\.[0-9]{1,2})?[dfeg%]?")
+_DATE_CODES, _TIME_CODES = frozenset("YmdbBaAjyeUGV%"), frozenset("HMSIpfZz")
+
+
+def check_format(format: str, type: str) -> str:
+    """Why a format cannot show values of a property type; '' when it can.
+
+    Numbers take Python's short form (`,.2f`, `.1%`, `d`), dates and times strftime codes (`%d %b %Y`, `%H:%M`).
+
+    >>> check_format(",.2f", "decimal"), check_format("%d.%m.%Y", "date")
+    ('', '')
+    >>> check_format(".2f", "date")
+    'a date is shown by codes like %d %b %Y'
+    """
+    if type in ("integer", "decimal", "number"):
+        if not format or not NUMBER_FORMAT.fullmatch(format) or (format.endswith("d") and ("." in format or type != "integer")):
+            return f"{'an' if type == 'integer' else 'a'} {type} is shown by a form like ,.2f or .1%" + (" or d" * (type == "integer"))
+        return ""
+    if type in ("date", "timestamp"):
+        codes = re.findall(r"%(.?)", format, re.DOTALL)
+        allowed = _DATE_CODES | (_TIME_CODES if type == "timestamp" else frozenset())
+        if not any(code != "%" for code in codes) or not set(codes) <= allowed:
+            return f"a {type} is shown by codes like {'%d %b %Y' if type == 'date' else '%Y-%m-%d %H:%M'}"
+        return ""
+    return f"values of type {type} have no format"
+
+
+def show_value(value: Any, format: str) -> str:
+    """A value by a format that `check_format` accepts; times in UTC; '' for None. What the format cannot show, as it is."""
+    if value is None:
+        return ""
+    try:
+        if isinstance(value, dt.datetime):
+            return (value.astimezone(dt.timezone.utc) if value.tzinfo else value).strftime(format)
+        return value.strftime(format) if isinstance(value, dt.date) else f"{value:{format}}"
+    except (ValueError, TypeError):
+        return str(value)

@@ -1,11 +1,12 @@
 """Widgets for notebooks and dashboards: explore objects, run syncs and dbt, look under tables, compare snapshots.
 
-Owns ipywidgets. A widget is given plain functions that fetch or run something and shows what they answer; it knows
+Owns ipywidgets and anywidget. A widget is given plain functions that fetch or run something and shows what they answer; it knows
 nothing about the lake, the ontology or the Workbench. The functions may be called from a thread, never two at once
-for one widget. The classes load with ipywidgets on first use; importing this package loads nothing.
+for one widget; only the explorer asks several kinds of things at the same time. The classes load with ipywidgets on
+first use; importing this package loads nothing.
 
 Will not do: parse what people type (text goes to the function as it is), build queries, or trust a value that a
-browser sent: a choice is an index into what was fetched, everything shown is escaped.
+browser sent: a choice is an index into what was fetched or a text that the function reads strictly; everything shown is escaped.
 """
 
 from __future__ import annotations

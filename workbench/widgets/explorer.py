@@ -1,313 +1,299 @@
-"""Explorer: object types, their objects, and from one object along its links to the next."""
+"""Explorer: object types, their objects, and the ways from one to the next. The drawing is in explorer.js beside this.
+
+The browser asks by messages and the kernel answers; the kernel tells by the trait `news` that the model changed. Whoever can
+reach the page can send any message, so each is read strictly and can only ask what `Browse` answers.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
-import ipywidgets as W
+import anywidget
+import traitlets
 
-from workbench.widgets.row_list import RowList
-from workbench.widgets.view import View, cell_text, close_tree, empty_state, escape, plural
+from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.task import Task, is_live
+from workbench.widgets.view import close_tree, plural
 
-__all__ = ["Explorer", "FetchPage"]
+__all__ = ["Browse", "Explorer"]
 
-
-class FetchPage(Protocol):
-    """Fetches one page of objects.
-
-    `follow` is the path of hops walked so far, each with `type`, `key` and `link`; the objects wanted are those at the
-    end of the last hop, and `type` is their type. `where` is what a person typed, `sort` a column or `-column`, both
-    may be empty; `after` is the `next` of the page before.
-    """
-
-    def __call__(
-        self, type: str, *, where: str, sort: str, after: Any, limit: int, follow: list[dict[str, Any]] | None
-    ) -> Mapping[str, Any]:
-        """Fetch the page: `{type, key, title, columns, rows, next, count}`."""
-        ...
+_TEXT = 100_000  # characters of a text that is taken from a browser
+_PAGE = 500  # rows asked for at once
+_NEAR = 50  # objects of one link in the graph
 
 
-@dataclass(frozen=True)
-class _Hop:
-    type: str
-    key: Any
-    link: str
+class Browse(Protocol):
+    """What the explorer asks; answers are JSON-able. May raise, and each kind of question may run in a thread of its own."""
+
+    def types(self) -> Mapping[str, Any]:
+        """Object types and links of the model, without counts, and what is wrong with its files."""
+
+    def counts(self) -> Mapping[str, Any]:
+        """Type to number of objects."""
+
+    def open(self, text: str, edit: Mapping[str, Any] | None, size: int) -> Mapping[str, Any]:
+        """A set of objects after an edit: what it is, and its first page."""
+
+    def page(self, text: str, after: str | None, size: int) -> Mapping[str, Any]:
+        """The rows after a cursor."""
+
+    def count(self, text: str) -> Mapping[str, Any]:
+        """How many objects a set has."""
+
+    def facets(self, text: str) -> Mapping[str, Any]:
+        """Values with counts, by property."""
+
+    def suggest(self, text: str, property: str, typed: str) -> Mapping[str, Any]:
+        """Values that a filter may take."""
+
+    def links(self, text: str) -> Mapping[str, Any]:
+        """How many objects each link of a set leads to."""
+
+    def card(self, type: str, key: str) -> Mapping[str, Any]:
+        """One object."""
+
+    def links_of(self, type: str, key: str) -> Mapping[str, Any]:
+        """The links of one object."""
+
+    def lineage(self, type: str) -> Mapping[str, Any]:
+        """Where the objects of a type come from."""
+
+    def near(self, type: str, key: str, link: str, limit: int) -> Mapping[str, Any]:
+        """The first objects along a link of one object."""
+
+    def forget(self) -> None:
+        """Look at the model anew."""
+
+    def stop(self, kind: str) -> None:
+        """End what runs for a kind of question."""
+
+    def close(self) -> None:
+        """Drop the connections."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a person is: which objects are listed, and whose card is open."""
-
-    type: str
-    follow: tuple[_Hop, ...] = ()
-    where: str = ""
-    sort: str = ""
-    after: Any = None
-    skipped: int = 0
-    key: Any = None
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT:
+        raise UsageError("a text was expected")
+    return value
 
 
-class Explorer(View):
-    """Browse objects by type, filter and sort them, open one, follow its links, go back.
+def _after(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int or not 0 <= value <= most:
+            raise UsageError(f"a number from 0 to {most} was expected")
+        return int(value)
+
+    return read
+
+
+def _fields(**readers: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """Reads a mapping that has exactly these fields."""
+
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or set(value) != set(readers):
+            raise UsageError(f"the fields {', '.join(readers) or 'none'} were expected")
+        return {name: take(value[name]) for name, take in readers.items()}
+
+    return read
+
+
+def _true(value: Any) -> bool:
+    if value is not True:
+        raise UsageError("true was expected")
+    return True
+
+
+_CONDITION = _fields(property=_text, op=_text, value=_text)
+_WRITTEN = _fields(text=_text)
+_EDITS: Mapping[str, Callable[[Any], Any]] = {
+    "add": lambda value: _WRITTEN(value) if isinstance(value, dict) and "text" in value else _CONDITION(value),
+    "remove": _whole(10_000), "clear": _true, "sort": _text, "search": _text, "follow": _text,
+}  # fmt: skip
+
+
+def _edit(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) != 1 or not set(value) <= set(_EDITS):
+        raise UsageError(f"one of {', '.join(_EDITS)} was expected")
+    return {name: _EDITS[name](given) for name, given in value.items()}
+
+
+_ASKS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "types": _fields(),
+    "counts": _fields(),
+    "open": _fields(text=_text, edit=_edit, size=_whole(_PAGE)),
+    "page": _fields(text=_text, after=_after, size=_whole(_PAGE)),
+    "count": _fields(text=_text),
+    "facets": _fields(text=_text),
+    "suggest": _fields(text=_text, property=_text, typed=_text),
+    "links": _fields(text=_text),
+    "card": _fields(type=_text, key=_text),
+    "links_of": _fields(type=_text, key=_text),
+    "lineage": _fields(type=_text),
+    "near": _fields(type=_text, key=_text, link=_text, limit=_whole(_NEAR)),
+}
+
+
+class Explorer(anywidget.AnyWidget):
+    """Browse objects by type, filter, sort and search them, open one, follow links from one or from all of them, go back.
 
     Args:
-        types: `[{name, description, model, count}]`; a count of None means that its model is not built yet.
-        page: see `FetchPage`; answers `{type, key (name of the key property), title, columns, rows, next, count}`.
-        card: of a type and key, `{type, key, title, properties: [{name, value, unit, description}],
-            links: [{name, to, count}]}`.
+        browse: answers what is asked.
+        text: the short text of the set to begin with; '' for the types and their links.
+        watch: calls back, from any thread, with what changed in the model ('' when only its files' problems did), and
+            returns what ends that.
+        address: of a dashboard that opens `?objects=TEXT`; '.' for the page itself, as under voila; '' when there is none.
     """
+
+    _esm = Path(__file__).with_name("explorer.js")
+    _css = Path(__file__).with_name("explorer.css")
+
+    start = traitlets.Unicode("").tag(sync=True)
+    address = traitlets.Unicode("").tag(sync=True)
+    news = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
-        types: Callable[[], Sequence[Mapping[str, Any]]],
-        page: FetchPage,
-        card: Callable[[str, Any], Mapping[str, Any]],
+        browse: Browse,
+        text: str = "",
         *,
-        page_size: int = 50,
+        watch: Callable[[Callable[[str], None]], Callable[[], None]] | None = None,
+        address: str = "",
         live: bool | None = None,
     ) -> None:
-        super().__init__("Explorer", live=live)
-        self._read_types, self._read_page, self._read_card = types, page, card
-        self._page_size = page_size
-        self._types: list[Mapping[str, Any]] = []
-        self._place: _Place | None = None
-        self._past: list[_Place] = []
-        self._page: Mapping[str, Any] = {}
-        self._card: Mapping[str, Any] | None = None
-        self._filling = False
+        self._browse = browse
+        self._live = is_live() if live is None else live
+        self._lock = threading.Lock()
+        self._newest: dict[str, str] = {}  # kind of question -> id of the last one
+        self._waiting: dict[str, str] = {}  # kind of question -> id of the one that waits behind another
+        self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in _ASKS}
+        self._serial = 0
+        self._closed = False
+        dashboard = os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
+        super().__init__(start=text, address=address or ("." if dashboard else ""))
+        self.on_msg(self._hear)
+        self._unwatch = watch(self._tell) if watch else None
 
-        self.type_list = RowList(
-            "Object types",
-            on_pick=self._pick_type,
-        )
-        self._about = W.HTML()
-        self.where = W.Text(
-            placeholder="filter, e.g. country=Brazil",
-            continuous_update=False,
-            tooltip="Property, operator, value; press Enter. Example: country=Brazil",
-            layout=W.Layout(flex="1 1 180px"),
-        )
-        self.sort = W.Dropdown(options=[("in key order", "")], tooltip="Sort order", layout=W.Layout(width="170px"))
-        self.back = W.Button(description="← Back", tooltip="Back to where you were", disabled=True)
-        self.next = W.Button(description="Next page →", tooltip="Show the objects after these", disabled=True)
-        self._trail = W.HTML()
-        self._count = W.HTML(layout=W.Layout(flex="1 1 auto"))
-        self.rows = RowList("Objects", on_pick=self._pick_row, height="360px")
-        self._empty = W.HTML()
-        self._facts = W.HTML()
-        self.links = W.Box()
-        self.links.add_class("sky-row")
+    # --- what the browser asks
 
-        self.where.observe(self._ask_again, "value")
-        self.sort.observe(self._ask_again, "index")
-        self.back.on_click(lambda _: self._go_back())
-        self.next.on_click(lambda _: self._go_on())
-
-        controls = W.Box([self.back, self.where, self.sort])
-        footer = W.Box([self._count, self.next])
-        for row in (controls, footer):
-            row.add_class("sky-row")
-        panes = [
-            W.VBox([self.type_list, self._about]),
-            W.VBox([controls, self._trail, self.rows, self._empty, footer]),
-            W.VBox([self._facts, self.links]),
-        ]
-        for pane in panes:
-            pane.add_class("sky-pane")
-        columns = "minmax(170px,210px) minmax(0,1fr) minmax(220px,300px)"
-        self._panes = W.Box(panes, layout=W.Layout(grid_template_columns=columns))
-        self._panes.add_class("sky-panes")
-        self._show(self._panes)
-        self._load(lambda: list(self._read_types()), self._start)
-
-    # starting
-
-    def _start(self, types: list[Mapping[str, Any]]) -> None:
-        self._types = types
-        if not types:
-            self._show(W.HTML(empty_state("No object types yet. Describe one in ontology/objects/, then", "skygraph ontology check")))
-            close_tree(self._panes)
-            return
-        self.type_list.fill(["type", "objects"], [[t["name"], t["count"]] for t in types])
-        self.type_list.fit_height(20)
-        self._say(f"{plural(len(types), 'object type')}, {plural(sum(t['count'] or 0 for t in types), 'object')}")
-        first = next((t for t in types if t["count"]), types[0])
-        place = _Place(first["name"])
-        self._load(lambda: self._fetch(place), lambda found: self._arrive(place, found))
-
-    def _fetch(self, place: _Place) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-        follow = [asdict(hop) for hop in place.follow] or None
-        page = self._read_page(place.type, where=place.where, sort=place.sort, after=place.after, limit=self._page_size, follow=follow)
-        return page, None if place.key is None else self._read_card(place.type, place.key)
-
-    # moving
-
-    def _go(self, place: _Place, doing: str, *, remember: bool = True, queue: bool = False) -> None:
-        came_from = self._place
-
-        def done(found: tuple[Mapping[str, Any], Mapping[str, Any] | None]) -> None:
-            if remember and came_from is not None:
-                self._past = [*self._past[-49:], came_from]
-            elif not remember and self._past:
-                self._past = self._past[:-1]
-            self._arrive(place, found)
-
-        self._run(doing, lambda: self._fetch(place), done, queue=queue)
-
-    def _pick_type(self, index: int) -> None:
-        name = self._types[index]["name"]
-        self._go(_Place(name), f"reading {name}", queue=True)
-
-    def _pick_row(self, index: int) -> None:
-        place, rows = self._place, self._page.get("rows", [])
-        if place is None or index >= len(rows):
-            return
-        key = rows[index][self._page["key"]]
-
-        def done(card: Mapping[str, Any]) -> None:
-            self._place = replace(place, key=key)
-            self._draw_card(card)
-            self._draw_trail()
-
-        self._run(f"opening {place.type} {key}", lambda: self._read_card(place.type, key), done, queue=True)
-
-    def _ask_again(self, _: Any) -> None:
-        if self._filling or self._place is None:
-            return
-        place = _Place(self._place.type, self._place.follow, self.where.value.strip(), self.sort.value or "")
-        self._go(place, f"reading {place.type}", queue=True)
-
-    def _go_on(self) -> None:
-        place, rows = self._place, self._page.get("rows", [])
-        if place is not None and self._page.get("next") is not None:
-            skipped = place.skipped + len(rows)
-            self._go(replace(place, after=self._page["next"], skipped=skipped, key=None), "reading the next page")
-
-    def _go_back(self) -> None:
-        if self._past:
-            self._go(self._past[-1], "going back", remember=False)
-
-    def _follow(self, link: Mapping[str, Any]) -> None:
-        place, card = self._place, self._card
-        if place is not None and card is not None:
-            hop = _Hop(place.type, card["key"], link["name"])
-            self._go(_Place(link["to"], (*place.follow, hop)), f"following {link['name']}")
-
-    # drawing
-
-    def _arrive(self, place: _Place, found: tuple[Mapping[str, Any], Mapping[str, Any] | None]) -> None:
-        page, card = found
-        self._place, self._page = place, page
-        columns = [str(c) for c in page["columns"]]
-        keys = [row[page["key"]] for row in page["rows"]]
-        opened = keys.index(place.key) if place.key is not None and place.key in keys else None
-        self.rows.fill(columns, [[row.get(c) for c in columns] for row in page["rows"]], chosen=opened)
-        names = [t["name"] for t in self._types]
-        # nothing is chosen after a link was followed, so that a click on any type leads out
-        self.type_list.choose(names.index(place.type) if place.type in names and not place.follow else None)
-        self._draw_controls(place, columns)
-        self._draw_count(place, page)
-        self._draw_card(card)
-        self._draw_trail()
-
-    def _draw_controls(self, place: _Place, columns: Sequence[str]) -> None:
-        self._filling = True
+    def _hear(self, _: Any, message: Any, buffers: Sequence[Any]) -> None:
+        """Read one message; it runs in the thread of its kind, where the newest wins."""
+        if not isinstance(message, dict) or not isinstance(message.get("id"), str) or len(message["id"]) > 64:
+            return  # there is nobody to answer
+        asked_by, kind = message["id"], message.get("ask")
         try:
-            sorts = ["", *(sign + c for c in columns for sign in ("", "-"))]
-            if place.sort not in sorts:
-                sorts.append(place.sort)
-            labels = ["in key order" if not s else f"{s[1:]} ↓" if s.startswith("-") else f"{s} ↑" for s in sorts]
-            self.sort.options = list(zip(labels, sorts, strict=True))
-            self.sort.index = sorts.index(place.sort)
-            self.where.value = place.where
-        finally:
-            self._filling = False
-        self._enable(self.back, bool(self._past))
-        self._enable(self.next, self._page.get("next") is not None)
-
-    def _draw_count(self, place: _Place, page: Mapping[str, Any]) -> None:
-        shown, count = len(page["rows"]), page["count"]
-        about = next((t for t in self._types if t["name"] == place.type), None)
-        self._about.value = (
-            f'<div class="dim">{escape(about["description"])}<br>model <span class="mono">{escape(about["model"])}</span></div>'
-            if about
-            else ""
-        )
-        if shown:
-            first = place.skipped + 1
-            last = place.skipped + shown
-            self._count.value = f'<span class="dim">{first:,} to {last:,} of {plural(count, "object")}</span>'
-            self._empty.value = ""
-        else:
-            self._count.value = ""
-            if place.where:
-                self._empty.value = empty_state(f"No {place.type} matches this filter.")
-            elif place.follow:
-                self._empty.value = empty_state(f"Nothing is linked by {place.follow[-1].link}.")
-            else:
-                command = "skygraph sync --all && skygraph dbt build"
-                self._empty.value = empty_state(f"No {place.type} yet. Run", command)
-        self.rows.layout.display = "flex" if shown else "none"
-
-    def _draw_card(self, card: Mapping[str, Any] | None) -> None:
-        self._card = card
-        old, self.links.children = self.links.children, ()
-        close_tree(*old)
-        if card is None:
-            self._facts.value = empty_state("Choose an object to see its properties and links.")
+            if not isinstance(kind, str) or kind not in _ASKS:
+                raise UsageError(f"the explorer is not asked {str(kind)[:40]!r}")
+            values = _ASKS[kind]({name: value for name, value in message.items() if name not in ("id", "ask")})
+        except SkyGraphError as error:
+            self._answer({"id": asked_by, "error": _said(error)})
             return
-        lines = "".join(
-            f'<tr title="{escape(p.get("description") or "")}"><td class="dim sky-word">{escape(p["name"])}</td><td>{_value(p)}</td></tr>'
-            for p in card["properties"]
-        )
-        self._facts.value = (
-            f'<div class="sky-label">{escape(card["type"])} '
-            f'<span class="mono">{escape(cell_text("key", card["key"]))}</span></div>'
-            f'<div style="font-size:16px;font-weight:600;margin:1px 0 8px">{escape(card["title"])}</div>'
-            f'<table class="sky-table"><tbody>{lines}</tbody></table>'
-            + ('<div class="sky-label" style="margin-top:10px">Links</div>' if card["links"] else "")
-        )
-        buttons = []
-        for link in card["links"]:
-            count = link.get("count")
-            button = W.Button(
-                description=link["name"] + ("" if count is None else f"  {count:,}") + " →",
-                tooltip=f"Follow {link['name']} to {link['to']}",
-                disabled=count == 0,
-            )
-            button.on_click(lambda _, link=link: self._follow(link))
-            buttons.append(button)
-        self.links.children = tuple(buttons)
+        with self._lock:
+            self._newest[kind] = asked_by
+            passed_over = self._waiting.pop(kind, None)
+            busy = self._tasks[kind].busy
+            if busy:
+                self._waiting[kind] = asked_by
+        if passed_over is not None:
+            self._answer({"id": passed_over, "gone": True})
+        if busy:
+            self._browse.stop(kind)
+        self._tasks[kind].start(lambda: self._ask(kind, asked_by, values), self._answer, queue=True)
 
-    def _path(self) -> list[str]:
-        place = self._place
-        if place is None:
-            return []
-        steps = [text for hop in place.follow for text in (f"{hop.type} {hop.key}", hop.link)]
-        if place.key is not None:
-            return [*steps, f"{place.type} {place.key}"]
-        return steps or [place.type]
+    def _ask(self, kind: str, asked_by: str, values: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            if self._waiting.get(kind) == asked_by:
+                del self._waiting[kind]
+        try:
+            answer = {"id": asked_by, "answer": getattr(self._browse, kind)(**values)}
+        except Exception as error:
+            answer = {"id": asked_by, "error": _said(error)}
+        with self._lock:
+            return answer if self._newest.get(kind) == asked_by else {"id": asked_by, "gone": True}
 
-    def _draw_trail(self) -> None:
-        steps = self._path()
-        if len(steps) > 9:
-            steps = ["…", *steps[-8:]]
-        parts = [f"<span>{escape(s)}</span>" for s in steps[:-1]] + [f"<b>{escape(s)}</b>" for s in steps[-1:]]
-        self._trail.value = ' <span class="dim">›</span> '.join(parts)
+    def _answer(self, message: dict[str, Any]) -> None:
+        if not self._closed and self.comm is not None:
+            self.send(message)
 
-    def _summary(self) -> str:
-        if not self._types:
-            return "Explorer: no object types yet"
-        counts = ", ".join(f"{t['name']} {'not built' if t['count'] is None else format(t['count'], ',')}" for t in self._types[:12])
-        more = f" and {len(self._types) - 12:,} more" if len(self._types) > 12 else ""
-        here = f"\nat {' > '.join(self._path())}" if self._place else ""
-        return f"Explorer: {plural(len(self._types), 'object type')}: {counts}{more}{here}"
+    # --- what the kernel tells
+
+    def _tell(self, changed: str) -> None:
+        """The model changed, or what is wrong with its files."""
+        self._browse.forget()
+        with self._lock:
+            self._serial += 1
+            serial = self._serial
+        if not self._closed and self.comm is not None:
+            self.news = {"serial": serial, "text": changed}
+
+    # --- what its owner calls
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
+        return all([task.wait(timeout_s) for task in self._tasks.values()])
+
+    def close(self) -> None:
+        """Take the widget off the screen; what it was asking is ended."""
+        if "_tasks" not in self.__dict__ or self._closed:
+            return
+        self._closed = True
+        if self._unwatch is not None:
+            self._unwatch()
+        for kind, task in self._tasks.items():
+            if task.busy:
+                self._browse.stop(kind)
+            task.close()
+        self._browse.close()
+        if self.comm is not None:
+            layout = self.layout
+            super().close()
+            close_tree(layout)
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return "Explorer (closed)"
+        at = f"\nat {self.start}" if self.start else ""
+        try:
+            types = self._browse.types()["types"]
+            if not types:
+                return f"Explorer: no object types yet{at}"
+            # where nobody can click, the numbers are all there is to see
+            counts = {} if self._live else self._browse.counts()["counts"]
+        except SkyGraphError as error:
+            return f"Explorer: {error.message}{at}"
+
+        def line(name: str, built: bool) -> str:
+            count = counts.get(name)
+            return f"{name} (not built)" if not built else name if count is None else f"{name} {count:,}"
+
+        names = [line(t["name"], t["built"]) for t in types]
+        more = f" and {len(names) - 12:,} more" if len(names) > 12 else ""
+        return f"Explorer: {plural(len(names), 'object type')}: {', '.join(names[:12])}{more}{at}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/plain"] = repr(self)
+        return bundle
 
 
-def _value(prop: Mapping[str, Any]) -> str:
-    if prop["value"] is None:
-        return '<span class="dim">—</span>'
-    unit = f' <span class="dim">{escape(prop["unit"])}</span>' if prop.get("unit") else ""
-    return escape(cell_text(str(prop["name"]), prop["value"])) + unit
+def _nothing(_: Any) -> None:
+    """Say nothing: each question answers for itself."""
+
+
+def _said(error: BaseException) -> dict[str, str]:
+    """An error as one line and what to do; of a foreign one its class and first line."""
+    if isinstance(error, SkyGraphError):
+        return {"message": " ".join(error.message.split())[:1000], "hint": error.hint or ""}
+    first = (str(error).strip().splitlines() or [""])[0][:500]
+    return {"message": f"{type(error).__name__}: {first}" if first else type(error).__name__, "hint": ""}

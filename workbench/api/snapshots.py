@@ -1,0 +1,81 @@
+"""`/snapshots`: the twin."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from workbench.api._answers import ERRORS, Bench, Name, reply
+
+router = APIRouter(prefix="/api/v1/snapshots", tags=["snapshots"], responses=ERRORS)
+
+
+class SnapshotAnswer(BaseModel):
+    """The state of some object types at a moment. Equal data of the same types has the same `id`."""
+
+    seq: int
+    id: str
+    label: str
+    taken_at: dt.datetime
+    types: list[str]
+    counts: dict[str, int] = Field(description="objects by type")
+    links: dict[str, int] = Field(description="pairs by many-to-many link")
+    object_count: int
+    added: int
+    removed: int
+    changed: int
+    rows_added: int
+    skipped: list[str] = Field(default=[], description="types and links without a table yet")
+
+
+class Snapshots(BaseModel):
+    """Every snapshot, oldest first."""
+
+    snapshots: list[SnapshotAnswer]
+
+
+class SnapshotOrder(BaseModel):
+    """What to remember."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: str = Field(default="", description="a name to find it by", max_length=200)
+    types: list[str] = Field(default=[], description="object types; all when empty", max_length=1000)
+
+
+class DiffAnswer(BaseModel):
+    """What changed from `a` to `b`. The counts are of everything; `changes` may be the first of more."""
+
+    model_config = ConfigDict(extra="allow")
+    a: dict[str, Any]
+    b: dict[str, Any]
+    counts: list[dict[str, Any]]
+    changes: list[dict[str, Any]]
+
+
+@router.get("", response_model=Snapshots, responses={304: {"description": "as you have it"}})
+def read_snapshots(bench: Bench, request: Request) -> Response:
+    """Every snapshot, oldest first."""
+    return reply(request, {"snapshots": bench.snapshots()})
+
+
+@router.post("", response_model=SnapshotAnswer, status_code=201)
+def take_snapshot(bench: Bench, request: Request, order: SnapshotOrder | None = None) -> Response:
+    """Remember how the objects look now; only what changed is stored."""
+    order = order or SnapshotOrder()
+    return reply(request, bench.snapshot(*order.types, label=order.label), status=201, tag=None)
+
+
+@router.get("/{a}/diff/{b}", response_model=DiffAnswer, responses={304: {"description": "as you have it"}})
+def read_diff(
+    bench: Bench,
+    request: Request,
+    a: Name,
+    b: Name,
+    type: Annotated[list[str], Query(description="an object type; may be repeated; all when left out")] = [],  # noqa: B006 - FastAPI copies it
+    limit: Annotated[int, Query(ge=0, le=10_000, description="how many changes to list")] = 1000,
+) -> Response:
+    """What was added, removed and changed between two snapshots: labels, numbers, or the beginning of an id."""
+    return reply(request, bench.diff(a, b, *type, limit=limit))
