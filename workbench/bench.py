@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.ontology.check import Finding
     from workbench.ontology.plan import OntologyPlan
     from workbench.ontology.schema import SchemaFiles
+    from workbench.scheduling import JobHistory, JobList, JobRun, Runs
     from workbench.transforms import BuildReport, Transforms
 
 __all__ = ["CheckReport", "HealthReport", "SqlResult", "Workbench"]
@@ -463,6 +465,57 @@ class Workbench:
             also = f" (and {len(degraded) - 1} more, see `skygraph ontology check`)" if len(degraded) > 1 else ""
             return f"a part of the ontology does not work: {degraded[0]}{also}"
         return ""
+
+    # --- notebooks
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Runs of notebooks and their history."""
+        from workbench.scheduling import Runs
+
+        return Runs(self.lake, self.settings)
+
+    def run(self, notebook: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float | None = None) -> JobRun:
+        """Run a notebook, or a job of `sync_jobs/` by its name, with parameters, and wait for its end.
+
+        A notebook is named from here, from the workspace, or from its `notebooks/`: `bench.run("jobs/sync.ipynb", {"table": "invoices"})`.
+
+        Raises:
+            UsageError, UnknownName: no such notebook or parameter, or a value of another type.
+        """
+        job = self.hermes.plan.jobs.get(notebook)
+        if job is not None:
+            given = {**(job.get("parameters") or {}), **(parameters or {})}
+            return self.runs.run(self._notebook(str(job.get("notebook"))), given, job=notebook, timeout_s=timeout_s, progress=self.progress)
+        return self.runs.run(self._notebook(notebook), parameters, timeout_s=timeout_s, progress=self.progress)
+
+    def _notebook(self, name: str) -> Path:
+        """The file of a notebook.
+
+        Raises:
+            UnknownName: there is none; names the nearest of the workspace and its jobs.
+        """
+        root = self.settings.workspace
+        for folder in (Path(), root, root / "notebooks"):
+            if (folder / name).is_file():
+                return folder / name
+        known = sorted(
+            str(p.relative_to(root / "notebooks")) for p in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+        )
+        with suppress(SkyGraphError):
+            known += self.hermes.plan.jobs
+        raise UnknownName("notebook", name, known)
+
+    def jobs(self) -> JobList:
+        """The jobs of `sync_jobs/`, when each is due, and its last run."""
+        from workbench.scheduling import JobList
+
+        last = {run.job: run for run in reversed(self.runs.history(limit=1_000).runs)}
+        return JobList(tuple((name, job, last.get(name)) for name, job in self.hermes.plan.jobs.items()))
+
+    def job_history(self, job: str = "", *, limit: int = 50) -> JobHistory:
+        """Past runs of notebooks, the newest first."""
+        return self.runs.history(job, limit=limit)
 
     # --- the catalog
 

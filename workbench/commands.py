@@ -561,6 +561,34 @@ def _check_services(names: Sequence[str]) -> None:
             raise UnknownName("service", name, LOCAL_SERVICES)
 
 
+# --- notebooks
+
+
+@command(
+    "run",
+    arg("notebook", help="a notebook, from here or from notebooks/, or a job of sync_jobs/", metavar="NOTEBOOK", completes="run"),
+    flag("-p", "--parameter", dest="parameters", help="a parameter of the notebook and its value", nargs=2, action="append", default=[],
+         metavar=("NAME", "VALUE")),
+    flag("--timeout", help="end it after so many seconds", type=whole, default=None, metavar="S"),
+)  # fmt: skip
+def run(bench: Workbench, notebook: str, parameters: Sequence[Sequence[str]] = (), timeout: int | None = None) -> Answer:
+    """Run a notebook with parameters, in a process of its own; its output is kept, and a row in skygraph.job_runs."""
+    return bench.run(notebook, {name: value for name, value in parameters}, timeout_s=timeout)
+
+
+@command("jobs")
+def jobs(bench: Workbench) -> Answer:
+    """The jobs of sync_jobs/: notebook, when, parameters, last run."""
+    return bench.jobs()
+
+
+@command("jobs history", arg("job", help="a job or notebook (default: all)", nargs="?", default="", metavar="JOB", completes="job"),
+         flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"))  # fmt: skip
+def jobs_history(bench: Workbench, job: str = "", limit: int = 50) -> Answer:
+    """Past runs of notebooks, the newest first: outcome, seconds, memory, parameters, errors."""
+    return bench.job_history(job, limit=limit)
+
+
 # --- tab completion
 
 
@@ -628,7 +656,12 @@ def _type_at(bench: Workbench, path: str) -> str:
 
 
 def _paths(bench: Workbench, before: list[str], token: str) -> list[str]:
-    """Types; behind a slash the links of the type before it."""
+    """Types; behind a slash the links of the type before it, in a bracket what a condition may begin with."""
+    path, bracket, inside = token.rpartition("[")
+    if bracket and "]" not in inside:
+        typed = inside.replace("(", " ").rpartition(" ")[2]
+        lead = token[: len(token) - len(typed)]
+        return [f"{lead}{name}" for name in _conditions(bench, [path], typed)]
     path, slash, _ = token.rpartition("/")
     if not slash:
         return list(bench.ontology.object_types)
@@ -682,6 +715,11 @@ _NAMES: dict[str, Callable[[Any, list[str], str], Sequence[str]]] = {
     "snapshot": _snapshots,
     "dbt": _dbt,
     "entry": _entries,
+    "job": lambda bench, before, token: list(bench.hermes.plan.jobs),
+    "run": lambda bench, before, token: [
+        *bench.hermes.plan.jobs,
+        *(n.removeprefix("notebooks/") for n in _notebooks(bench, before, token)),
+    ],
     "notebook": _notebooks,
     "example": _examples,
     "service": lambda bench, before, token: LOCAL_SERVICES,

@@ -47,7 +47,8 @@ class Argument:
     @property
     def shape(self) -> str:
         """How it is written in a line of usage: `TYPE`, `[LINK]`, `[--limit N]`, `[--where EXPR...]`."""
-        shown = str(self.options.get("metavar") or self.names[0].strip("-").upper())
+        metavar = self.options.get("metavar") or self.names[0].strip("-").upper()
+        shown = metavar if isinstance(metavar, str) else " ".join(metavar)
         many = {"*": f"[{shown}...]", "?": f"[{shown}]", "+": f"{shown}..."}.get(str(self.options.get("nargs")), shown)
         if not self.is_option:
             return many
@@ -254,6 +255,9 @@ class Grammar:
 
         `known` gives the live names of a kind (table, type, key ...) with the positional words before it.
         """
+        option, equals, value = token.partition("=")
+        if equals and option.startswith("--"):  # `--sort=-to`, as well as `--sort -to`
+            return [f"{option}={found}" for found in self.complete([*words, option], value, known)]
         _, rest = self._lead(list(words))
         try:
             command, after = self._find(rest) if rest else (None, [])

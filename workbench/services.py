@@ -15,11 +15,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from workbench.errors import SkyGraphError, UsageError
+from workbench.kernel import write_kernel
 from workbench.ports import choose_port
 from workbench.settings import Settings
 
@@ -64,7 +64,7 @@ class Lab:
             raise UsageError(f"there is no notebook {self.notebook} in {workspace}")
         self.port, self.note = choose_port(self.settings, "lab_port", "JupyterLab")
         self._token = secrets.token_urlsafe(24)
-        _write_kernel(state / "jupyter", workspace)
+        path = write_kernel(state / "jupyter", workspace)
         words = [
             sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0", f"--ServerApp.root_dir={workspace}", f"--ServerApp.open_browser={self.open_browser}",
@@ -76,7 +76,6 @@ class Lab:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             words.append("--allow-root")
         _write_overrides(state / "jupyter/config")
-        path = os.pathsep.join(p for p in (str(state / "jupyter"), os.environ.get("JUPYTER_PATH", "")) if p)
         config = os.pathsep.join(p for p in (str(state / "jupyter/config"), os.environ.get("JUPYTER_CONFIG_PATH", "")) if p)
         # the token goes by the environment: the words of a process can be read by everybody on the machine
         environ = {
@@ -134,23 +133,6 @@ def _write_overrides(folder: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     overrides = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
     path.write_text(json.dumps(overrides, indent=1), encoding="utf-8")
-
-
-def _write_kernel(folder: Path, workspace: Path) -> None:
-    """A Python kernel of this environment, for this workspace, that has the magic loaded."""
-    spec: dict[str, Any] = {
-        "argv": [
-            sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
-            "--IPKernelApp.exec_lines=import workbench.magics; workbench.magics.register(get_ipython())",
-        ],
-        "display_name": "Python 3 (SkyGraph)",
-        "language": "python",
-        "metadata": {"debugger": True},
-        "env": {"SKYGRAPH_WORKSPACE": str(workspace)},
-    }  # fmt: skip
-    path = folder / "kernels/python3/kernel.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(spec, indent=1), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -224,10 +206,9 @@ class ApiService:
                 with open(self.log, "ab") as out:
                     mark = out.tell()
                     words = [sys.executable, "-P", "-m", "workbench.api", "--detach"]
-                    where = self.settings.workspace
+                    env, where = self.settings.environment(), self.settings.workspace
                     subprocess.run(
-                        words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self._environment(), cwd=where, pass_fds=(held,),
-                        check=False,
+                        words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=where, pass_fds=(held,), check=False
                     )  # fmt: skip
                 os.close(held)
                 deadline = time.monotonic() + _START_TIMEOUT_S
@@ -256,14 +237,3 @@ class ApiService:
                     return True
                 time.sleep(_POLL_S)
         raise SkyGraphError(f"the API (process {pid}) does not end", hint=f"see {self.log}")
-
-    def _environment(self) -> dict[str, str]:
-        """This environment with the settings in it that were given as arguments. Secrets go by it, never by a command line."""
-        given = {
-            f.metadata["env"]: str(getattr(self.settings, f.name))
-            for f in fields(self.settings)
-            if f.metadata and self.settings.origin(f.name) in ("argument", "environment")
-        }
-        package_root = str(Path(__file__).resolve().parents[1])
-        python_path = os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)
-        return {**os.environ, **given, "SKYGRAPH_WORKSPACE": str(self.settings.workspace), "PYTHONPATH": python_path}

@@ -69,6 +69,20 @@ class Settings:
     )
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False, compare=False)
 
+    def environment(self) -> dict[str, str]:
+        """This process's environment for another process of ours, with the settings in it that were given to this one.
+
+        Secrets go by it, never by a command line.
+        """
+        given = {
+            f.metadata["env"]: str(getattr(self, f.name))
+            for f in fields(self)
+            if f.metadata and self.origin(f.name) in ("argument", "environment")
+        }
+        package_root = str(Path(__file__).resolve().parents[1])
+        python_path = os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)
+        return {**os.environ, **given, "SKYGRAPH_WORKSPACE": str(self.workspace), "PYTHONPATH": python_path}
+
     @classmethod
     def load(cls, workspace: str | Path | None = None, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
         """Read the settings of a workspace. Touches no server and writes nothing.

@@ -32,6 +32,7 @@ LINES = [
     "objects Customer --after 5 --limit 2", "object Customer 1", "links Customer 1",
     "links Customer 1 invoices --where total>1 --sort -total --limit 2",
     "ontology list", "ontology show Invoice", "ontology show", "ontology check", "ontology plan", "ontology reload", "ontology schema",
+    "run jobs/snapshot.ipynb -p types Genre -p label line --timeout 300", "jobs", "jobs history --limit 3",
     "catalog", "catalog invoice total", "inspect invoices", "inspect invoices --key 5",
     "sql select(1)", "sql select(1) --raw", "snapshot take Genre --label again", "snapshot list", "snapshot diff opening opening",
     "snapshot show Customer 1",

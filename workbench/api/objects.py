@@ -212,11 +212,16 @@ def _answer(request: Request, objects: ObjectSet, limit: int | None, after: str,
         return _file(objects if limit is None else objects.limit(limit), form)
     if limit is not None and limit > _LARGEST_PAGE:
         raise UsageError(f"a page has at most {_LARGEST_PAGE} objects, not {limit}", hint="follow `next`, or ask for format=jsonl")
-    page = objects.page(limit or _PAGE, after or None)
+    size = limit or _PAGE
+    if limit is None and (own := objects.query.limit) is not None:  # one that the text of the set has
+        if own > _LARGEST_PAGE:
+            raise UsageError(f"a page has at most {_LARGEST_PAGE} objects, not {own}", hint="follow `next`, or ask for format=jsonl")
+        size = own
+    page = objects.page(size, after or None)
     following = _next(request, page.next) if page.next else None
     data = {"type": objects.object_type.name, "rows": page.rows.to_pylist(), "next": following, "text": objects.text}
     if count:
-        data["total"] = objects.count()
+        data["total"] = objects.whole.count()
     if said := objects.warnings:
         data["warnings"] = said
     return reply(request, data, headers={"Link": f'<{following}>; rel="next"'} if following else None)

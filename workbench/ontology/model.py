@@ -193,6 +193,16 @@ class Ontology:
         object.__setattr__(self, "object_types", _read_only(self.object_types))
         object.__setattr__(self, "link_types", _read_only(self.link_types))
 
+    @property
+    def OBJECT_TYPES(self) -> Mapping[str, ObjectType]:
+        """The object types of this model by name; `workbench.ontology.OBJECT_TYPES` are always those of the model of now."""
+        return self.object_types
+
+    @property
+    def LINK_TYPES(self) -> Mapping[str, LinkType]:
+        """The link types of this model by name."""
+        return self.link_types
+
     def object_type(self, name: str) -> ObjectType:
         """An object type by its name or an alias; `UnknownName` with the nearest names."""
         return _named("object type", name, self.object_types, self._type_aliases)

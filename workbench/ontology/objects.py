@@ -21,6 +21,7 @@ from workbench.ontology.groups import Facet, Facets, Groups
 from workbench.ontology.model import LinkEnd, ObjectType, Ontology
 from workbench.ontology.path import parse_after, parse_path, parse_test, write_path, write_words
 from workbench.ontology.query import (
+    PERIOD_SETTINGS,
     PERIODS,
     AllOf,
     Compiler,
@@ -430,7 +431,11 @@ class ObjectSet(Answer):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise UsageError(f"a limit of groups is a whole number from 1, not {limit!r}")
         names = tuple(p.name for p in added)
-        table = self.store.read(lambda compiler: compiler.groups(self.query, found.name, by=by, sums=names, limit=limit + 1), self.query)
+        table = self.store.read(
+            lambda compiler: compiler.groups(self.query, found.name, by=by, sums=names, limit=limit + 1),
+            self.query,
+            settings=PERIOD_SETTINGS,
+        )
         rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
         shown = rows[:limit]
         if by:
@@ -569,7 +574,8 @@ class ObjectSet(Answer):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         blocks = list(self.blocks())  # asked once for both looks
-        return {"text/plain": render_text(blocks), "text/html": render_html(blocks)}
+        opens = Note(f"bench.explorer({self.text!r}) opens these", "quiet")
+        return {"text/plain": render_text(blocks), "text/html": render_html([*blocks, opens])}
 
     def __repr__(self) -> str:
         return f"<ObjectSet of {self.query.type}>"

@@ -18,12 +18,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 from urllib.parse import quote as percent_encoded
 
 from workbench.errors import LakeError, QueryError, UsageError
-from workbench.lake.sql import quote
+from workbench.lake.sql import quote, quote_text
 from workbench.ontology.model import LinkEnd, ObjectType, Ontology
+from workbench.ontology.values import bare_type
 
 __all__ = [
     "AllOf",
@@ -134,7 +135,7 @@ _EXACT: Mapping[str, Callable[[str], object]] = {
     ),
 }
 # what a column that a property may stand over can hold
-_TAGS = {"integer": "i", "decimal": "id", "number": "ifd", "string": "sifdbDt", "boolean": "bi", "date": "D", "timestamp": "tD"}
+_TAGS = {"integer": "id", "decimal": "id", "number": "ifd", "string": "sifdbDt", "boolean": "bi", "date": "D", "timestamp": "tD"}
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,14 @@ def exact_value(value: Any) -> _Exact:
 
 def cursor_after(object_type: ObjectType, sort: Sort | None, key: Any, value: Any) -> Cursor:
     """The cursor after an object, `value` being that of the sort property (a `str` of a time counts as the time)."""
+
+    def place(name: str, found: Any) -> _Exact:
+        tag, text = exact_value(found)
+        return ("t" if tag == "s" and object_type.property(name).type == "timestamp" else tag), text
+
     if sort is None or sort.property == object_type.key:
-        return Cursor(object_type.name, str(sort or ""), exact_value(key))
-    exact = None if value is None else exact_value(value)
-    if exact and exact[0] == "s" and object_type.property(sort.property).type == "timestamp":
-        exact = ("t", exact[1])
-    return Cursor(object_type.name, str(sort), exact_value(key), exact)
+        return Cursor(object_type.name, str(sort or ""), place(object_type.key, key))
+    return Cursor(object_type.name, str(sort), place(object_type.key, key), None if value is None else place(sort.property, value))
 
 
 def _bound_exact(exact: _Exact) -> tuple[str, Any]:
@@ -338,17 +341,24 @@ _NULLS = {
     "date": "Date32",
     "timestamp": "DateTime64(3, 'UTC')",
 }
-PERIODS: Mapping[str, tuple[str, bool]] = {
-    "year": ("toStartOfYear", True),
-    "quarter": ("toStartOfQuarter", True),
-    "month": ("toStartOfMonth", True),
-    "week": ("toMonday", True),
-    "day": ("toDate32", True),
-    "hour": ("toStartOfHour", False),
+PERIODS: Mapping[str, str] = {
+    "year": "toStartOfYear",
+    "quarter": "toStartOfQuarter",
+    "month": "toStartOfMonth",
+    "week": "toMonday",
+    "day": "toDate32",
+    "hour": "toStartOfHour",
 }
+# without it the engine's periods begin in 1970 and end in 2149, and what lies beyond is silently put at the ends
+PERIOD_SETTINGS: Mapping[str, Any] = {"enable_extended_results_for_datetime_functions": 1}
 
 Columns = Callable[[str], Mapping[str, str] | None]
-_Column = Callable[[str], str]
+
+
+class _Column(Protocol):
+    """The SQL of a property by its name; with `readable`, as a value of an answer."""
+
+    def __call__(self, name: str, /, *, readable: bool = False) -> str: ...
 
 
 def _unknown_columns(model: str) -> None:
@@ -374,13 +384,12 @@ class Compiler:
         A sorted page after the key of an object that is gone is empty (`exists` tells).
         """
         text = _Text(self)
-        names = list(self.ontology.object_type(query.type).properties)
-        return text.statement(text.select(query, lambda column: [text.shown(query.type, name, column) for name in names]))
+        return text.statement(text.rows(query, list(self.ontology.object_type(query.type).properties)))
 
     def values(self, query: ObjectQuery, names: Sequence[str]) -> Statement:
         """The SELECT of some properties of a query's objects."""
         text = _Text(self)
-        return text.statement(text.select(query, lambda column: [text.shown(query.type, name, column) for name in names]))
+        return text.statement(text.rows(query, names))
 
     def count(self, query: ObjectQuery) -> Statement:
         """The SELECT of how many objects a query has, within its limit when it has one."""
@@ -423,14 +432,18 @@ class Compiler:
         return text.statement("select\n" + _indent(",\n".join(counts or ["1"])))
 
     def groups(self, query: ObjectQuery, property: str, *, by: str, sums: Sequence[str], limit: int) -> Statement:
-        """Rows of a value, how many objects have it, and the sums over these; the most first, then by value, NULL last."""
+        """Rows of a value, how many objects have it, and the sums over these; the most first, then by value, NULL last.
+
+        Periods are of UTC, as times are shown. A statement with one is asked with `PERIOD_SETTINGS`.
+        """
         text, object_type = _Text(self), self.ontology.object_type(query.type)
 
         def columns(column: _Column) -> list[str]:
-            function, is_day = PERIODS[by] if by else ("", False)
-            value = f"{function}({column(property)})" if function else column(property)
-            if is_day and by != "day":
-                value = f"toDate32({value})"
+            value = column(property) if by else column(property, readable=True)
+            if by and object_type.property(property).type == "timestamp":
+                value = f"toDateTime64({value}, 6, 'UTC')"
+            if by:
+                value = f"{PERIODS[by]}({value if by in ('day', 'hour') else f'toDate32({value})'})"
             return [f"{value} as _value", "count() as _count", *(f"sum({column(s)}) as _sum{i}" for i, s in enumerate(sums))]
 
         inner = text.grouped(query, columns, object_type)
@@ -439,7 +452,7 @@ class Compiler:
     def sample_keys(self, type_name: str, count: int) -> Statement:
         """One row: so many keys of a type at random, in order. Meant for physical rows: which versions they are does not matter."""
         text, object_type = _Text(self), self.ontology.object_type(type_name)
-        key = text.sql(object_type, object_type.key, "t")
+        key = text.sql(object_type, object_type.key, "t", readable=True)
         relation = text.relation(object_type.model, object_type)
         return text.statement(
             f"select arraySort(arrayDistinct(groupArraySample({int(count)})(assumeNotNull({key})))) as _keys\n"
@@ -456,7 +469,7 @@ class Compiler:
         names = [f"_v{i}" for i in range(len(properties))]
 
         def columns(column: _Column) -> list[str]:
-            return [f"{column(p)} as {n}" for p, n in zip(properties, names, strict=True)]
+            return [f"{column(p, readable=True)} as {n}" for p, n in zip(properties, names, strict=True)]
 
         within = [f"({{key}} >= {text.exact(low)} and {{key}} < {text.exact(high)})" for low, high in ranges]
         chosen = f"({' or '.join(within)})" if within else ""
@@ -496,7 +509,7 @@ class _Text:
             raise UsageError("the values of the conditions are more than the lake takes at once", hint=_FEWER)
         return Statement(sql, dict(self.parameters))
 
-    def sql(self, object_type: ObjectType, name: str, alias: str, *, shown: bool = False) -> str:
+    def sql(self, object_type: ObjectType, name: str, alias: str, *, shown: bool = False, readable: bool = False) -> str:
         """A property in full: its column or its expression. A column that is gone is NULL where it is only shown."""
         known = self.columns(object_type.model)
 
@@ -507,23 +520,36 @@ class _Text:
                 return f"cast(null as Nullable({_NULLS[object_type.property(stored).type]}))"
             return f"{alias}.{quote(stored)}" if alias else quote(stored)
 
-        return object_type.sql(name, column)
+        text, found = object_type.sql(name, column), object_type.property(name)
+        if not (shown or readable):
+            return text
+        type_ = "" if found.is_computed else (known or {}).get(found.name)
+        return text if type_ is None else found.kind.readable(type_, text)
 
-    def shown(self, type_name: str, name: str, column: _Column) -> str:
-        """A property as a column of an answer, under its own name."""
-        object_type = self.ontology.object_type(type_name)
-        text = self.sql(object_type, name, "", shown=True)
-        return text if text == quote(name) else f"{text} as {quote(name)}"
+    def rows(self, query: ObjectQuery, names: Sequence[str]) -> str:
+        """The SELECT of some properties, each under its own name."""
+        object_type = self.ontology.object_type(query.type)
 
-    def select(self, query: ObjectQuery, columns: Callable[[_Column], Sequence[str]], *, order: bool = True, nested: bool = False) -> str:
+        def shown(alias: str) -> list[str]:
+            texts = [(self.sql(object_type, name, alias, shown=True), quote(name)) for name in names]
+            return [text if text == name or text == f"{alias}.{name}" else f"{text} as {name}" for text, name in texts]
+
+        # a value that is written in another way than it is stored takes the name of its column: then conditions name the table too
+        stored = [name for name in names if not object_type.property(name).is_computed]
+        alias = "t" if any(self.sql(object_type, name, "", shown=True) != quote(name) for name in stored) else ""
+        return self.select(query, lambda _: shown(alias), alias=alias)
+
+    def select(
+        self, query: ObjectQuery, columns: Callable[[_Column], Sequence[str]], *, order: bool = True, nested: bool = False, alias: str = ""
+    ) -> str:
         """A SELECT. Nested ones name their columns in full: a column missing from the inner table would otherwise be
         taken from the outer one, and the answer would be wrong instead of an error."""
         object_type = self.ontology.object_type(query.type)
-        alias = self.alias() if nested else ""
+        alias = self.alias() if nested else alias
         head, lines = self._body(query, object_type, alias)
 
-        def column(name: str) -> str:
-            return self.sql(object_type, name, alias)
+        def column(name: str, /, *, readable: bool = False) -> str:
+            return self.sql(object_type, name, alias, readable=readable)
 
         names = list(columns(column))
         listed = " " + names[0] if len(names) == 1 else "\n" + _indent(",\n".join(names))
@@ -549,7 +575,11 @@ class _Text:
             tests.append(also.replace("{key}", self.sql(object_type, object_type.key, alias)))
         if tests:
             lines.append("where " + "\n    and ".join(tests))
-        names = columns(lambda name: self.sql(object_type, name, alias))
+
+        def column(name: str, /, *, readable: bool = False) -> str:
+            return self.sql(object_type, name, alias, readable=readable)
+
+        names = columns(column)
         return "select\n" + _indent(",\n".join(names)) + "\n" + "\n".join(lines)
 
     def _body(self, query: ObjectQuery, object_type: ObjectType, alias: str) -> tuple[str, list[str]]:
@@ -557,7 +587,11 @@ class _Text:
         relation = self.relation(object_type.model, object_type)
         tests, head = self._tests(query, object_type, alias), ""
         if query.after is not None:
-            head, test = self._after(query, object_type, relation, lambda name: self.sql(object_type, name, alias))
+
+            def column(name: str, /, *, readable: bool = False) -> str:
+                return self.sql(object_type, name, alias, readable=readable)
+
+            head, test = self._after(query, object_type, relation, column)
             tests.append(test)
         lines = [f"from {relation}" + (f" as {alias}" if alias else "")]
         if tests:
@@ -565,8 +599,8 @@ class _Text:
         return head, lines
 
     def _tests(self, query: ObjectQuery, object_type: ObjectType, alias: str) -> list[str]:
-        def column(name: str) -> str:
-            return self.sql(object_type, name, alias)
+        def column(name: str, /, *, readable: bool = False) -> str:
+            return self.sql(object_type, name, alias, readable=readable)
 
         tests = [self._hop(query.source, object_type.name, column)] if query.source else []
         tests += [self._test(object_type, test, column) for test in query.conditions]
@@ -615,13 +649,19 @@ class _Text:
 
     def _condition(self, object_type: ObjectType, condition: Condition, column: _Column) -> str:
         kind = object_type.property(condition.property).kind
-        name = column(condition.property)
+        name, stored = column(condition.property), self._stored_type(object_type, condition.property)
         if condition.op in ("is null", "is not null"):
             return f"{name} {condition.op}"
+        if kind.name == "string" and stored.startswith("Enum"):
+            name, stored = f"toString({name})", "String"  # the engine compares an Enum with its own names only
         if condition.op in ("in", "not in"):
             size = max(1, _LONGEST_VALUE // (2 * max((len(str(v).encode("utf-8", "replace")) + 8 for v in condition.value), default=1)))
             parts = [condition.value[i : i + size] for i in range(0, len(condition.value), size)] or [()]
             lists = [self.bind(*kind.bind_many(part)) for part in parts]
+            if kind.name == "string" and stored not in _TEXTS:
+                lists = [f"arrayFilter(x -> x is not null, arrayMap(x -> {_as_stored('x', stored)}, {part}))" for part in lists]
+            elif kind.name == "timestamp" and stored.startswith("Date") and not stored.startswith("DateTime64"):
+                name = f"toDateTime64({name}, 6, 'UTC')"
             return f"{name} {condition.op} {lists[0] if len(lists) == 1 else 'arrayConcat(' + ', '.join(lists) + ')'}"
         value = self.bind(*kind.bind(condition.value))
         if condition.op == "contains":
@@ -630,7 +670,16 @@ class _Text:
             return f"startsWith(lowerUTF8(toString({name})), lowerUTF8({value}))"
         if condition.op not in get_args(Op):
             raise UsageError(f"{condition.op!r} is not an operator")
+        if kind.name == "string" and stored not in _TEXTS:
+            value = _as_stored(value, stored)
+            if condition.op == "!=":
+                return f"({name} != {value} or ({value} is null and {name} is not null))"
         return f"{name} {condition.op} {value}"
+
+    def _stored_type(self, object_type: ObjectType, name: str) -> str:
+        """The type of a property's column, without Nullable, LowCardinality and arguments that do not matter; '' when not known."""
+        bare = bare_type((self.columns(object_type.model) or {}).get(object_type.property(name).name, ""))
+        return "FixedString" if bare.startswith("FixedString") else bare
 
     def _order(self, query: ObjectQuery, object_type: ObjectType, column: _Column) -> str:
         # the engine puts NULL last in both directions
@@ -654,6 +703,9 @@ class _Text:
             cursor = self.bind(*_bound_exact(query.after.key))
         else:
             cursor = self.bind(*object_type.property(object_type.key).kind.bind(query.after))
+            stored = self._stored_type(object_type, object_type.key)
+            if object_type.property(object_type.key).type == "string" and stored not in _TEXTS and not stored.startswith("Enum"):
+                cursor = _as_stored(cursor, stored)
         if by_key:
             return "", f"{key} {'<' if sort and sort.descending else '>'} {cursor}"
         assert sort is not None
@@ -664,9 +716,9 @@ class _Text:
             if at is None:
                 return "", f"{name} is null and {key} > {cursor}"
             if at == ("f", "nan"):
-                return "", f"({name} is null or (isNaN({name}) and {key} > {cursor}))"
+                return "", f"({name} is null or (isNaN(toFloat64({name})) and {key} > {cursor}))"
             place = self.bind(*_bound_exact(at))
-            last = f"{name} is null or isNaN({name})" if numbers else f"{name} is null"
+            last = f"{name} is null or isNaN(toFloat64({name}))" if numbers else f"{name} is null"
             return "", f"({name} {further} {place} or ({name} = {place} and {key} > {cursor}) or {last})"
         alias = self.alias()
         there = self.sql(object_type, sort.property, alias)
@@ -709,6 +761,14 @@ class _Text:
 
     def _inner(self, query: ObjectQuery, properties: Sequence[str]) -> str:
         return self.select(query, lambda column: [column(name) for name in properties], nested=True)
+
+
+_TEXTS = ("", "String", "FixedString")
+
+
+def _as_stored(text: str, type_: str) -> str:
+    """A text as a value of the column's type: one that is none is NULL, and equal to nothing."""
+    return f"accurateCastOrNull({text}, {quote_text(type_)})"
 
 
 def missing_column(owner: ObjectType | LinkEnd, column: str) -> QueryError:

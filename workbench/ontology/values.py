@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-__all__ = ["NUMBER_FORMAT", "PROPERTY_TYPES", "PropertyType", "check_format", "show_value"]
+__all__ = ["NUMBER_FORMAT", "PROPERTY_TYPES", "PropertyType", "bare_type", "check_format", "show_value"]
 
 _FIRST, _LAST = 1900, 2299  # the years that the lake's widest date types hold
 
@@ -48,14 +48,39 @@ class PropertyType:
         >>> integer.holds("LowCardinality(Nullable(Int64))"), integer.holds("String")
         (True, False)
         """
-        bare = column_type.strip()
-        while found := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", bare, re.DOTALL):
-            bare = found[1]
-        return re.match(rf"(?:{self.reads})(?:\(|$)", bare) is not None
+        return re.match(rf"(?:{self.reads})(?:\(|$)", bare_type(column_type)) is not None
+
+    def readable(self, column_type: str, sql: str) -> str:
+        """The SQL of a value for an answer: of a type that Arrow has, where that of the column is one it writes as plain bits.
+
+        `column_type` is '' where nobody knows it, as of an expression.
+
+        >>> PROPERTY_TYPES["timestamp"].readable("DateTime", "`at`"), PROPERTY_TYPES["integer"].readable("Int64", "`id`")
+        ("toDateTime64(`at`, 0, 'UTC')", '`id`')
+        """
+        bare = bare_type(column_type)
+        name = bare.partition("(")[0]
+        if self.group == "timestamp" and not name:
+            return f"toDateTime64({sql}, 6, 'UTC')"
+        if self.group == "timestamp" and name in ("DateTime", "DateTime32"):
+            return f"toDateTime64({sql}, 0, 'UTC')"
+        if self.group == "string" and (not name or re.match("Enum|FixedString|IPv|U?Int(?:128|256)|BFloat|DateTime(?!64)", name)):
+            return f"toString({sql})"
+        if self.group == "number" and re.match("U?Int(?:128|256)", name):
+            return f"toDecimal256({sql}, 0)"
+        return f"toFloat32({sql})" if name == "BFloat16" else sql
 
     def joins(self, other: PropertyType) -> bool:
         """Whether values of the two types can be equal, so that a link may join them."""
         return self.group == other.group
+
+
+def bare_type(column_type: str) -> str:
+    """A ClickHouse type without its Nullable and LowCardinality."""
+    bare = column_type.strip()
+    while found := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", bare, re.DOTALL):
+        bare = found[1]
+    return bare
 
 
 def _integer(value: Any) -> int:
@@ -69,9 +94,16 @@ def _integer(value: Any) -> int:
         raise ValueError("is not a whole number") from None
     if isinstance(value, Decimal) and number != value:
         raise ValueError("is not a whole number")
-    if not -(2**63) <= number < 2**63:
+    if not -(2**63) <= number < 2**64:
         raise ValueError("is more than 64 bits hold")
     return number
+
+
+def _integer_type(values: Sequence[Any]) -> str:
+    """The narrowest type that holds every value; above all of Int64 are the keys that hashes make."""
+    if max(values, default=0) < 2**63:
+        return "Int64"
+    return "UInt64" if min(values) >= 0 else "Int128"
 
 
 def _decimal(value: Any) -> Decimal:
@@ -178,7 +210,7 @@ _DATES, _TIMES = "Date(?:32)?", "DateTime(?:32|64)?"
 PROPERTY_TYPES: Mapping[str, PropertyType] = {
     kind.name: kind
     for kind in (
-        PropertyType("integer", "number", _INTS, _integer, lambda _: "Int64", _same),
+        PropertyType("integer", "number", _INTS, _integer, _integer_type, _same),
         PropertyType("decimal", "number", f"{_DECIMALS}|{_INTS}", _decimal, _decimal_type, _same),
         PropertyType("number", "number", f"{_FLOATS}|{_DECIMALS}|{_INTS}", _number, lambda _: "Float64", _same),
         # every single value can be read as text; arrays, maps and the like are not single values

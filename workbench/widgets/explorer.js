@@ -38,10 +38,18 @@ function h(tag, props, ...children) {
 }
 
 const kept = (children) => children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== "");
-const fill = (node, ...children) => node.replaceChildren(...kept(children));
+
+// What draws a part anew leaves the keyboard where it was: on what has the same words.
+function fill(node, ...children) {
+  const held = node.getRootNode().activeElement;
+  const words = held && held !== node && node.contains(held) ? wordsOf(held) : null;
+  node.replaceChildren(...kept(children));
+  if (words) [...node.querySelectorAll("button, input, [tabindex]")].find((one) => wordsOf(one) === words)?.focus({ preventScroll: true });
+}
+const wordsOf = (node) => node.getAttribute("data-link") ?? node.getAttribute("aria-label") ?? (node.getAttribute("title") || node.textContent);
 
 const number = (count) => (count === null || count === undefined ? "" : count.toLocaleString("en-US"));
-const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, "")}…` : text); // no half of a pair
 const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -82,8 +90,19 @@ class Wire {
       const id = `${this.name}.${++this.serial}`;
       this.open.set(kind, { id, resolve, reject, body });
       this.busy(true);
-      this.model.send({ id, ask: kind, ...body });
+      this.send(kind);
     });
+  }
+
+  send(kind) {
+    const { id, body, reject } = this.open.get(kind);
+    try {
+      this.model.send({ id, ask: kind, ...body });
+    } catch {
+      this.open.delete(kind);
+      this.busy(this.open.size > 0);
+      reject(Object.assign(new Error("The kernel of this explorer has ended"), { hint: "run its cell again" }));
+    }
   }
 
   drop(kind) {
@@ -99,7 +118,7 @@ class Wire {
       if (one.id !== message.id) continue;
       if (message.gone) {
         // another view of this widget asked too: try again
-        setTimeout(() => this.open.get(kind) === one && this.model.send({ id: one.id, ask: kind, ...one.body }), 250);
+        setTimeout(() => this.open.get(kind) === one && this.send(kind), 250);
         return;
       }
       this.open.delete(kind);
@@ -703,9 +722,17 @@ function explorer({ model, el }) {
     else closeCard({ remember: false });
   }
 
+  // What was asked for the place that is left does not come to the next one.
+  function leave() {
+    clearTimeout(timer);
+    clearTimeout(typed);
+    wire.drop("card");
+  }
+
   // Goes to a set: by its text, or from the one here by an edit that the kernel makes.
   async function show(text, { edit = null, remember: keep = true, quiet = false } = {}) {
     const wanted = text;
+    if (!quiet) leave();
     if (!wanted && !edit) {
       if (keep && now.text !== "") { remember(); }
       home();
@@ -729,6 +756,7 @@ function explorer({ model, el }) {
   const go = (edit) => show(state.text, { edit });
 
   function arrive(found, fresh) {
+    const held = root.getRootNode().activeElement, inside = root.contains(held), onStage = stage.contains(held);
     now.text = found.text;
     state = found;
     links = [];
@@ -754,6 +782,7 @@ function explorer({ model, el }) {
       fill(facets, h("div", { class: "sgx-quiet" }, error.message));
     });
     wire.ask("links", { text: state.text }).then(mine((answer) => { links = answer.links; drawFollow(); }), () => {});
+    if (inside && (onStage || !root.contains(root.getRootNode().activeElement))) (grid.node.hidden ? back : grid.node).focus({ preventScroll: true });
     if (fresh && found.one) openCard(found.type.name, found.one.key, found.one.title, { remember: false });
   }
 
@@ -1106,6 +1135,7 @@ function explorer({ model, el }) {
   }
 
   function closeCard({ remember: keep = true } = {}) {
+    leave();
     if (card.hidden && !now.card) return;
     if (keep) remember();
     now.card = null;
