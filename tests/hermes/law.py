@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from workbench.errors import LakeUnavailable
+from workbench.hermes import run as protocol
 from workbench.hermes.run import STEPS
 from workbench.hermes.sync import Hermes, SyncReport
 from workbench.hermes.tables import Source, SyncPlan, TableJob
@@ -36,6 +37,7 @@ __all__ = ["POSTGRES", "SQLITE", "Ground", "Law", "PostgresTable", "Setting", "S
 
 UTC = dt.timezone.utc
 TABLE = "law"
+MANY = protocol._MANY
 START = dt.datetime(2020, 1, 1, tzinfo=UTC)
 KEYS: dict[str, list[tuple[Any, ...]]] = {
     "integer": [(1,), (2,), (3,), (-7,), (2_000_000_000,)],
@@ -393,10 +395,12 @@ class Law(RuleBasedStateMachine):
         super().__init__()
         self.setting: Setting | None = None
 
-    @initialize(setting=st.runner().flatmap(lambda machine: st.sampled_from(machine.ground.table_settings)))
-    def begin(self, setting: Setting) -> None:
-        """A setting, and an empty table."""
+    @initialize(setting=st.runner().flatmap(lambda machine: st.sampled_from(machine.ground.table_settings)), many=st.booleans())
+    def begin(self, setting: Setting, many: bool = False) -> None:
+        """A setting, and an empty table. With `many` its few rows are merged as many are: by their watermark first."""
         self.setting = setting
+        protocol._MANY = 1 if many else MANY
+        self.ground.counts["examples: many rows"] += many and setting.watermark
         self.hermes = self.ground.start(self.setting)
         self.source = self.ground.source
         self.now = START
@@ -683,6 +687,12 @@ class Law(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """One more sync, and the law holds; one more, and there is nothing to do."""
+        try:
+            self._end()
+        finally:
+            protocol._MANY = MANY
+
+    def _end(self) -> None:
         if self.setting is None:
             return
         self.let_go()

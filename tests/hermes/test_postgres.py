@@ -319,3 +319,20 @@ def test_a_time_is_not_cut_to_a_day(lake: Lake, workspace: Path, options: dict[s
     db.execute("create table t (id int primary key, at timestamptz); insert into t values (1, now())")
     run = sync(lake, workspace, options, columns={"at": "Date"})
     assert "at of t is timestamp with time zone at the source, and Date would cut its time of day" in run.error
+
+
+def test_many_rows_that_were_deleted_and_come_back_as_they_were_are_current_again(
+    lake: Lake, workspace: Path, options: dict[str, str], db: Any
+) -> None:
+    db.execute("create table t (id int primary key, v text, at timestamptz); create index on t (at)")
+    db.execute("insert into t select n, 'a', now() - interval '30 minutes' from generate_series(1, 6000) n")
+    db.execute("create table kept as select * from t where id % 2 = 0")
+    assert sync(lake, workspace, options, watermark="at").inserted == 6000
+    db.execute("delete from t where id % 2 = 0")
+    assert sync(lake, workspace, options, watermark="at").deleted == 3000
+    db.execute("insert into t select * from kept")
+    run = sync(lake, workspace, options, watermark="at")
+    assert (run.error, run.inserted, run.deleted) == ("", 3000, 0)
+    assert lake.scalar("select count() from raw.t") == 6000
+    again = sync(lake, workspace, options, watermark="at")
+    assert (again.inserted, again.deleted) == (0, 0)
