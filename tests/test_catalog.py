@@ -48,6 +48,18 @@ def test_one_that_is_named_is_shown_with_columns_and_sample_rows(built_shop: Wor
     assert to_json(catalog)[0]["columns"][0]["type"] == "integer"
 
 
+def test_sample_rows_are_for_people_whatever_the_columns_hold(built_shop: Workbench) -> None:
+    built_shop.lake.command(
+        "create table raw.oddities (id Int64, at DateTime, kind Enum8('a' = 1), said String) engine = MergeTree order by id"
+    )
+    try:
+        built_shop.lake.command("insert into raw.oddities values (1, '2020-01-01 10:00:00', 'a', unhex('61FF'))")
+        (entry,) = built_shop.catalog("raw.oddities").entries
+        assert to_json(entry.sample) == [{"id": 1, "at": "2020-01-01T10:00:00+00:00", "kind": "a", "said": "a\ufffd"}]
+    finally:
+        built_shop.lake.command("drop table raw.oddities")
+
+
 def test_nothing_found_names_what_is_near(built_shop: Workbench) -> None:
     assert "did you mean Invoice" in str(built_shop.catalog("Invoyce"))
     assert built_shop.catalog("Invoyce").to_dict() == []

@@ -646,11 +646,21 @@ class Workbench:
         detail = f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types"
         try:
             found = problems_at(self._ontology_findings(ontology), self.live.origins)
+            missing = self._models_without_table(ontology)
         except LakeError:  # the lake's own line says so
-            found = []
+            found, missing = [], []
+        if missing:
+            detail += f"; no table in the lake yet: {', '.join(missing)} (run `skygraph dbt run`)"
         if found:
             detail += f"; {len(found)} degraded: {found[0]}" + (" ..." if len(found) > 1 else "")
         return detail, None
+
+    def _models_without_table(self, ontology: Ontology) -> list[str]:
+        """The models of types and links that cannot be read now; none when the lake is not running. Starts nothing."""
+        if self.lake.embedded is not None and self.lake.embedded.address() is None:
+            return []
+        known = self.transforms.relations()
+        return [name for name in ontology.models if name not in known]
 
     def _sync_health(self) -> tuple[str, float | None]:
         status = self.sync_status()

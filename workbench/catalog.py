@@ -294,8 +294,8 @@ def _sample(lake: Lake, entry: CatalogEntry) -> CatalogEntry:
     names = [name for name, type_, _ in entry.columns if entry.kind != "object type" or type_]
     if not entry.is_there or not names:
         return entry
-    here = set(lake.columns(entry.table))
-    listed = ", ".join(quote(n) for n in names if n in here)
+    here = lake.columns(entry.table)
+    listed = ", ".join(f"{_readable(n, here[n])} as {quote(n)}" for n in names if n in here)
     try:
         found = lake.query(f"select {listed} from {quote_table(entry.table)} limit {_SAMPLE}", settings={"max_execution_time": _COUNTING_S})
     except LakeUnavailable:
@@ -303,3 +303,12 @@ def _sample(lake: Lake, entry: CatalogEntry) -> CatalogEntry:
     except SkyGraphError:
         return entry
     return replace(entry, sample=tuple(found.to_pylist()))
+
+
+def _readable(name: str, type: str) -> str:
+    """The SQL of a column for people: a time as a time, text with what is not UTF-8 replaced."""
+    from workbench.ontology.values import PROPERTY_TYPES, bare_type
+
+    bare = bare_type(type)
+    text = PROPERTY_TYPES["timestamp" if bare.startswith("DateTime") else "string"].readable(bare, quote(name))
+    return f"toValidUTF8({text})" if bare == "String" or bare.startswith("FixedString") else text

@@ -154,18 +154,35 @@ def _matcher(magics: Any) -> Any:
         before, sign, body = line.partition("%skygraph ")
         if not sign or before.rstrip(" %") not in ("", before.split("=")[0].strip() + " =" if "=" in before else ""):
             return {"completions": []}
-        words = body.split()
-        token = "" if not body or body.endswith(" ") else words.pop()
+        words, token = _words(body)
+        mark = token[:1] if token[:1] in ("'", '"') else ""
         from workbench.commands import complete
 
         try:
-            found = complete(magics.bench, words, token)
+            found = [mark + text for text in complete(magics.bench, words, token[len(mark) :])]
         except SkyGraphError:
             found = []
         offered = [SimpleCompletion(text=text, type="option" if text.startswith("-") else "value") for text in found]
         return {"completions": offered, "suppress": True, "matched_fragment": token, "ordered": True}
 
     return match
+
+
+def _words(body: str) -> tuple[list[str], str]:
+    """The words of an unfinished line, and the last one as it is typed: with its opening quote, '' behind a space.
+
+    >>> _words("objects 'Customer[city=São Paulo]' --where 'a b")
+    (['objects', 'Customer[city=São Paulo]', '--where'], "'a b")
+    """
+    start, mark = 0, ""
+    for i, sign in enumerate(body):
+        if sign == mark:
+            mark = ""
+        elif not mark and sign in "'\"":
+            mark = sign
+        elif not mark and sign == " ":
+            start = i + 1
+    return shlex.split(body[:start]), body[start:]
 
 
 class _Progress:

@@ -45,6 +45,16 @@ def test_a_page_of_objects(api: TestClient, built_shop: Workbench) -> None:
     assert api.get(OBJECTS, params={"text": page["text"], "limit": 2}).json()["rows"] == page["rows"]
 
 
+def test_a_limit_in_the_text_of_a_set_is_the_size_of_its_pages(api: TestClient) -> None:
+    page = api.get(OBJECTS, params={"text": "Customer sort=-total_spent limit=3", "count": True}).json()
+    assert (len(page["rows"]), page["total"]) == (3, 59)
+    following = api.get(page["next"]).json()["rows"]
+    assert len(following) == 3 and not {r["customer_id"] for r in following} & {r["customer_id"] for r in page["rows"]}
+    assert len(api.get(OBJECTS, params={"text": "Customer limit=3", "limit": 5}).json()["rows"]) == 5
+    refused = api.get(OBJECTS, params={"text": "Customer limit=5000"})
+    assert (refused.status_code, refused.json()["message"]) == (400, "a page has at most 1000 objects, not 5000")
+
+
 @pytest.mark.parametrize("asked", [{}, {"sort": "-unit_price"}, {"sort": "composer", "where": "milliseconds>100000"}], ids=str)
 def test_following_next_visits_every_object_once(api: TestClient, built_shop: Workbench, asked: dict[str, str]) -> None:
     here: str | None = f"{OBJECTS}/Track?{'&'.join(f'{k}={quote(v)}' for k, v in asked.items())}&limit=700"
@@ -326,6 +336,25 @@ def test_health_tells_each_part_with_its_age_and_is_never_kept(api: TestClient) 
     assert parts["sync"]["age_s"] >= 0
     assert answer.headers["cache-control"] == "no-store"
     assert "etag" not in answer.headers
+
+
+def test_a_column_that_is_gone_is_said_and_is_no_fault_of_the_api(own_shop: Workbench) -> None:
+    path = own_shop.settings.workspace / "ontology/objects/genre.yml"
+    path.write_text(path.read_text("utf-8").rstrip() + "\n  colour: {type: string}\n", encoding="utf-8")
+    with TestClient(create_app(own_shop), base_url="http://localhost") as client:
+        assert client.get(f"{OBJECTS}/Genre").json()["rows"][0]["colour"] is None
+        for address in (f"{OBJECTS}/Genre?where=colour%3Dred", f"{OBJECTS}/Genre?sort=colour", "/api/v1/facets/Genre?property=colour",
+                        "/api/v1/groups/Genre?by=colour"):  # fmt: skip
+            answer = client.get(address)
+            assert (answer.status_code, answer.json()["hint"]) == (503, "run skygraph ontology check"), address
+            assert "has no column 'colour'" in answer.json()["message"]
+
+
+def test_health_says_which_models_have_no_table(own_shop: Workbench) -> None:
+    add_model(own_shop.settings.workspace, "Ghost", "dim_ghosts", "ghost_id", "integer")
+    with TestClient(create_app(own_shop), base_url="http://localhost") as client:
+        part = client.get("/health").json()["parts"][1]
+    assert "no table in the lake yet: dim_ghosts (run `skygraph dbt run`)" in part["detail"]
 
 
 def test_without_a_lake_reads_are_503_and_health_says_which_part(chinook: Path) -> None:

@@ -29,17 +29,18 @@ def test_a_notebook_is_stored_without_output(path: Path) -> None:
     assert [c.id for c in notebook.cells if c.cell_type == "code" and (c.outputs or c.execution_count)] == []
 
 
-def test_the_quickstart_passes_under_nbval(told: tuple[Shop, Any]) -> None:
+@pytest.mark.parametrize(("name", "cells"), [("quickstart", 10), ("objects", 5)])
+def test_a_notebook_on_the_sample_passes_under_nbval(told: tuple[Shop, Any], name: str, cells: int) -> None:
     shop, _ = told
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=120", "-p", "no:cacheprovider", "-q", "-W", "ignore",
-         "--rootdir", str(shop.folder), "notebooks/explore/quickstart.ipynb"],
+         "--rootdir", str(shop.folder), f"notebooks/explore/{name}.ipynb"],
         cwd=shop.folder, env={**shop.environ, "IPYTHONDIR": str(shop.folder / ".ipython")}, text=True, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) >= 10
+    assert int(passed[1]) >= cells
 
 
 def test_the_law_notebook_passes_under_nbval(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -603,6 +604,9 @@ def test_long_texts_and_many_values_reach_the_lake(lake: Lake, store: Store) -> 
     for many in ({"person_id__in": range(10**6)}, {"name": "x" * 200_000}):
         with pytest.raises(UsageError, match="more than the lake takes"):
             people.where(**many).count()
+    with pytest.raises(UsageError, match="1,200 values in one question are more than the lake takes"):
+        people.where(" or ".join(f"person_id={n}" for n in range(1200))).count()
+    assert people.where(" or ".join(f"person_id={n}" for n in range(890))).count() == 5
 
 
 def test_bytes_that_are_no_text_are_shown_and_nothing_else_suffers(store: Store, lake: Lake) -> None:
@@ -626,3 +630,107 @@ def test_keys_that_are_no_text_end_a_page_with_an_error(store: Store, lake: Lake
     lake.command("insert into small.dim_tags values (unhex('FF01'))")
     with pytest.raises(QueryError, match="Tag.tag holds bytes"):
         pages(store.objects("Tag"), 5)
+
+
+# --- columns of every type that a property may stand over
+
+
+COLUMNS = {
+    "fixed": ("FixedString(4)", "string", "leftPad(toString(number), 4, 'x')"),
+    "uuid": ("UUID", "string", "toUUID(concat('00000000-0000-0000-0000-0000000000', leftPad(toString(number), 2, '0')))"),
+    "enum": ("Enum8('a' = 1, 'it\\'s' = 2, 'c' = 3)", "string", "['c', 'a', 'it\\'s'][number % 3 + 1]"),
+    "ip4": ("IPv4", "string", "toIPv4(concat('10.0.0.', toString(number)))"),
+    "ip6": ("IPv6", "string", "toIPv6(concat('::', toString(number)))"),
+    "whole_text": ("Int32", "string", "number"),
+    "decimal_text": ("Decimal(10, 3)", "string", "number / 4"),
+    "coded": ("LowCardinality(Nullable(String))", "string", "if(number % 4 = 0, null, concat('v', toString(number % 3)))"),
+    "hash": ("UInt64", "integer", "18446744073709551615 - number"),
+    "huge": ("Int128", "integer", "toInt128(number) * 1000000000000000000"),
+    "cents": ("Decimal(10, 2)", "number", "number / 4"),
+    "small": ("BFloat16", "number", "number / 8"),
+    "second": ("DateTime", "timestamp", "toDateTime('2020-01-01 00:00:00') + number"),
+    "local": ("DateTime('America/New_York')", "timestamp", "toDateTime('2020-11-01 05:00:00') + number * 600"),
+    "midnight": ("Date", "timestamp", "toDate('2020-01-01') + number"),
+    "day": ("Date", "date", "toDate('2020-01-01') + number"),
+}
+
+
+@pytest.fixture
+def many_types(lake: Lake) -> Store:
+    """Things with a property over each of COLUMNS, and a type with each of these as its key."""
+    lake.command("create database t")
+    lake.command(f"create table t.typed (id Int64, {', '.join(f'{n} {c[0]}' for n, c in COLUMNS.items())}) engine = MergeTree order by id")
+    lake.command(f"insert into t.typed select number, {', '.join(c[2] for c in COLUMNS.values())} from numbers(20)")
+    properties = {n: Property(n, t) for n, t in [("id", "integer"), *((n, c[1]) for n, c in COLUMNS.items())]}
+    types = {"Thing": ObjectType("Thing", "", "typed", "id", "id", properties)}
+    types |= {f"By_{n}": ObjectType(f"By_{n}", "", "typed", n, n, {"id": properties["id"], n: properties[n]}) for n in COLUMNS}
+    return Store(lake, Ontology(types), {"typed": "`t`.`typed`"})
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_of_any_type_is_read_filtered_and_paged(many_types: Store, name: str) -> None:
+    things = many_types.objects("Thing")
+    value = things.limit(2).to_arrow().to_pylist()[1][name]
+    expected = {"string": (str, int, Decimal, UUID), "integer": (int, Decimal), "number": (float, Decimal)}
+    assert isinstance(value, expected.get(COLUMNS[name][1], (dt.date,))), "not plain bits, nor a number for a time"
+    assert not isinstance(value, dt.date) or value.year == 2020
+    found = things.where(**{name: value})
+    assert 1 in keys(found)
+    assert keys(things.where(**{f"{name}__in": [value]})) == keys(found) == keys(many_types.at(found.text))
+    assert found.count() + things.where(**{f"{name}__ne": value}).count() + things.where(**{name: None}).count() == 20
+    for by in (name, f"-{name}"):
+        assert pages(things.sort(by), 3) == keys(things.sort(by)), by
+    assert sum(n for _, n in things.facets(name, top=20)[name].values) == 20 - things.where(**{name: None}).count()
+
+
+@pytest.mark.parametrize("name", [n for n in COLUMNS if n not in ("coded", "enum")])
+def test_a_key_of_any_type_pages_and_opens_its_object(many_types: Store, name: str) -> None:
+    things = many_types.objects(f"By_{name}")
+    assert len(set(pages(things, 3))) == 20
+    key = things.limit(2).to_arrow().to_pylist()[1][name]
+    assert many_types.object(f"By_{name}", key).key == key
+    with pytest.raises(UnknownName, match="unknown By_"):
+        many_types.object(f"By_{name}", "zzz")
+    assert pages(things.after(key), 3) == pages(things, 3)[2:]
+
+
+@pytest.mark.parametrize("name", [n for n, c in COLUMNS.items() if c[1] == "string"])
+def test_a_text_that_is_no_value_of_the_column_equals_nothing(many_types: Store, name: str) -> None:
+    things = many_types.objects("Thing")
+    assert things.where(**{name: "zzz"}).count() == things.where(**{f"{name}__in": ["zzz", "yyy"]}).count() == 0
+    assert things.where(**{f"{name}__ne": "zzz"}).count() == things.where(**{f"{name}__not_in": ["zzz"]}).count()
+    assert things.where(**{f"{name}__ne": "zzz"}).count() == 20 - things.where(**{name: None}).count()
+
+
+def test_decimals_of_any_size_stand_in_one_list(store: Store) -> None:
+    orders = store.objects("Order")
+    total = next(row["total"] for row in orders if row["total"] is not None)
+    listed = [Decimal("1e37"), Decimal("1e-37"), total]
+    assert keys(orders.where(total__in=listed)) == keys(orders.where(total=total)) != []
+    assert keys(orders.where(f"total in 1e37, {total}000, 123456789012345678901234567890.5")) == keys(orders.where(total=total))
+
+
+def test_periods_are_right_in_every_year_and_in_utc(lake: Lake) -> None:
+    lake.command("create database t")
+    lake.command("create table t.old (id Int64, at DateTime64(3, 'UTC'), day Date32, local DateTime('America/New_York')) "
+                 "engine = MergeTree order by id")  # fmt: skip
+    lake.command("insert into t.old values (1, '1950-05-05 10:10:10', '1950-05-05', '2020-12-31 21:30:00'), "
+                 "(2, '2200-08-09 23:59:59.999', '2200-08-09', '2020-12-31 21:30:00')")  # fmt: skip
+    properties = {n: Property(n, t) for n, t in [("id", "integer"), ("at", "timestamp"), ("day", "date"), ("local", "timestamp")]}
+    properties["hour"] = Property("hour", "timestamp", expression="toStartOfHour(local)")
+    olds = Store(lake, Ontology({"Old": ObjectType("Old", "", "old", "id", "id", properties)}), {"old": "`t`.`old`"}).objects("Old")
+    utc = dt.timezone.utc
+
+    def groups(name: str, by: str) -> list[Any]:
+        return [row[0] for row in olds.group_by(name, by=by).rows]
+
+    for name in ("at", "day"):
+        assert groups(name, "year") == [dt.date(1950, 1, 1), dt.date(2200, 1, 1)]
+        assert groups(name, "quarter") == [dt.date(1950, 4, 1), dt.date(2200, 7, 1)]
+        assert groups(name, "month") == [dt.date(1950, 5, 1), dt.date(2200, 8, 1)]
+        assert groups(name, "week") == [dt.date(1950, 5, 1), dt.date(2200, 8, 4)]
+        assert groups(name, "day") == [dt.date(1950, 5, 5), dt.date(2200, 8, 9)]
+    assert groups("at", "hour") == [dt.datetime(1950, 5, 5, 10, tzinfo=utc), dt.datetime(2200, 8, 9, 23, tzinfo=utc)]
+    assert groups("local", "hour") == [dt.datetime(2021, 1, 1, 2, tzinfo=utc)]
+    assert groups("local", "year") == [dt.date(2021, 1, 1)]
+    assert [row["hour"] for row in olds] == [dt.datetime(2021, 1, 1, 2, tzinfo=utc)] * 2

@@ -101,6 +101,18 @@ def test_a_folder_that_cannot_be_written_costs_only_the_keeping(folder: Path, mo
     assert len(live.ontology.object_types) == 3
 
 
+def test_another_process_knows_the_model_before_the_last_one_that_was_taken(live: LiveOntology, again: LiveOntology, folder: Path) -> None:
+    assert live.ontology and again.previous is None
+    rename(folder, "Tag", "Label")
+    live.reload()
+    assert again.ontology == live.ontology  # it loads the same files, and keeps what is kept
+    for taken in (live, again):
+        assert taken.previous is not None
+        assert "Tag" in taken.previous.object_types
+    live.reload()
+    assert again.previous == live.previous
+
+
 def test_nothing_is_left_beside_the_last_good_model(live: LiveOntology, folder: Path) -> None:
     for old, new in (("Tag", "Label"), ("Label", "Tag")):
         assert live.ontology

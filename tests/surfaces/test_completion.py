@@ -32,7 +32,10 @@ def _offered(bench: Workbench, line: str) -> list[str]:
         ("objects Customer --sort tot", ["total_spent"]),
         ("objects Customer --sort -tot", ["-total_spent"]),
         ("objects Customer --where cou", ["country"]),
+        ("objects Customer --sort=-tot", ["--sort=-total_spent"]),
         ("objects Customer/inv", ["Customer/invoices"]),
+        ("objects Customer[tot", ["Customer[total_spent"]),
+        ("objects Customer/invoices[lines.un", ["Customer/invoices[lines.unit_price"]),
         (
             "objects Customer[country=Brazil]/invoices/",
             ["Customer[country=Brazil]/invoices/lines", "Customer[country=Brazil]/invoices/placed_by"],

@@ -204,6 +204,8 @@ def _completed(ip: Any, text: str) -> list[str]:
         ("%skygraph snapshot diff op", ["opening"]),
         ("%skygraph inspect raw.inv", ["raw.invoices", "raw.invoice_lines"]),
         ("    %skygraph objects Customer --where cou", ["country"]),
+        ("%skygraph objects 'Customer[total_spent>5 and cou", ["'Customer[total_spent>5 and country"]),
+        ("%skygraph objects 'Customer[city=\"São Paulo\"]/invoices' --where tot", ["total"]),
     ],
 )
 def test_tab_offers_verbs_options_and_live_names(ip: Any, text: str, offered: list[str]) -> None:

@@ -169,3 +169,60 @@ def test_a_person_finds_filters_follows_opens_and_draws(page: Any, shop: Setting
     assert f"ontology/objects/track.yml:{len(good.splitlines()) + 1}" in page.inner_text(".sgx-banner.bad")
     path.write_text(good, encoding="utf-8")
     page.wait_for_selector(".sgx-banner.bad", state="detached", timeout=20_000)
+
+
+def test_an_answer_for_a_place_that_was_left_does_not_come_and_the_keyboard_stays_inside(page: Any) -> None:
+    from playwright.sync_api import TimeoutError
+
+    def focused() -> str:
+        return str(page.evaluate("() => document.activeElement.className.toString()"))
+
+    # another type is chosen before the card of an object has come
+    page.click(".sgx-types button:has-text('Customer')")
+    page.wait_for_selector(".sgx-count:has-text('59 objects')")
+    page.evaluate(
+        "() => { document.querySelector(\"[data-row='1'] .first\").click();"
+        " [...document.querySelectorAll('.sgx-types button')].find((one) => one.textContent.includes('Album')).click() }"
+    )
+    page.wait_for_selector(".sgx-facet:has-text('track_count')")
+    page.wait_for_selector(".sgx:not(.busy)")
+    assert page.is_hidden(".sgx-card")
+    assert page.inner_text(".sgx-command") == "%skygraph objects Album"
+
+    # what was chosen keeps the keyboard, though it is drawn anew; keys work from there
+    page.focus(".sgx-types button:has-text('Customer')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".sgx-count:has-text('59 objects')")
+    assert "Customer" in page.evaluate("() => document.activeElement.textContent")
+    page.keyboard.press("/")
+    assert focused() == "sgx-search"
+    page.focus(".sgx-bar:has-text('Brazil')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".sgx-count:has-text('5 objects')")
+    assert focused() == "sgx-grid"
+
+    # the next row's card is on its way when the card is closed: it stays closed
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".sgx-card h3")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".sgx-card", state="hidden")
+    with pytest.raises(TimeoutError):
+        page.wait_for_selector(".sgx-card", timeout=600)
+
+    # the kernel is started anew: the explorer says so, and waits for nothing
+    page.click("text=Kernel >> nth=0")
+    page.click(".lm-Menu-itemLabel:text-is('Restart Kernel…')")
+    with page.expect_response(lambda answer: answer.url.partition("?")[0].endswith("/restart"), timeout=60_000):
+        page.click(".jp-Dialog button:has-text('Restart')")
+    page.click(".sgx-types button:has-text('Track')")
+    page.wait_for_selector(".sgx-problem:has-text('The kernel of this explorer has ended')")
+    assert page.locator(".sgx.busy").count() == 0
+
+    # the text of one object opens its card at once
+    page.click(".jp-Cell .cm-content")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("import workbench as sg; sg.connect().explorer('Customer[customer_id=4]')")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector(".sgx-card h3:has-text('Bjørn Hansen')", timeout=60_000)
+    assert page.inner_text(".sgx-command") == "%skygraph object Customer 4"

@@ -64,7 +64,7 @@ _SAID = {
     431: "the headers are too large",
     500: "a fault of the API",
     502: "a source could not be read",
-    503: "the lake does not answer, or a model is not built yet",
+    503: "the lake does not answer, a model is not built yet, or lacks a column that was asked for",
 }
 
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer, "description": text} for status, text in _SAID.items()}
@@ -106,8 +106,9 @@ def status_of(error: SkyGraphError, names: Mapping[str, Any]) -> int:
     if isinstance(error, UnknownName):
         return 404 if error.name in {unquote(str(name)) for name in names.values()} else 400
     if isinstance(error, QueryError):
-        # out of time, slots, memory, or ended by somebody: asking for less or later helps. Anything else we should not have sent
-        return 503 if error.code in (159, 202, 241, 394) else 500
+        # out of time, slots, memory, or ended by somebody; or a column or table of the model is gone: asking for less or later helps.
+        # Anything else we should not have sent
+        return 503 if error.code in (159, 202, 241, 394, 16, 47, 60, 81, 218) else 500
     by_class = ((UsageError, 400), (InvalidFiles, 422), (Busy, 409), (LakeError, 503), (SourceError, 502), (TransformError, 503))
     return next((status for kind, status in by_class if isinstance(error, kind)), 500)
 

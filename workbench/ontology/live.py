@@ -144,8 +144,8 @@ class LiveOntology:
 
     @property
     def previous(self) -> Ontology | None:
-        """The model before the last reload that changed something, in this process."""
-        return self._previous
+        """The model before the last one that was taken, in this process or, when it took none, in another of the workspace."""
+        return self._previous or self._read_last_good("previous")
 
     def watch(self, *, when_used: bool = False) -> None:
         """Read the files again whenever one of the folder changes, in a thread of its own, until `close`. Again: nothing.
@@ -244,19 +244,21 @@ class LiveOntology:
         self._keep(ontology)
         return _State(ontology, origins, None, tuple(problems_at(drift, origins)))
 
-    def _read_last_good(self) -> Ontology | None:
+    def _read_last_good(self, which: str = "ontology") -> Ontology | None:
         try:
             kept = json.loads(self.last_good.read_text("utf-8"))
-            return Ontology.from_dict(kept["ontology"]) if kept["format"] == _FORMAT else None
+            return Ontology.from_dict(kept[which]) if kept["format"] == _FORMAT else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _keep(self, ontology: Ontology) -> None:
-        """Write the last good model, whole or not at all. A folder that cannot be written costs only the keeping."""
-        text = f'{{"format": {_FORMAT}, "ontology": {ontology.text}}}\n'
+        """Write the last good model and the one before it, whole or not at all. A folder that cannot be written costs only the keeping."""
+        begin = f'{{"format": {_FORMAT}, "ontology": {ontology.text}'
         with suppress(OSError):
-            if self.last_good.is_file() and self.last_good.read_bytes() == text.encode():
+            if self.last_good.is_file() and self.last_good.read_bytes().startswith(f"{begin}, ".encode()):
                 return
+            before = self._read_last_good()
+            text = f'{begin}, "previous": {before.text if before else "null"}}}\n'
             self.last_good.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{self.last_good.name}.", dir=self.last_good.parent)
             try:

@@ -321,6 +321,11 @@ class ObjectSet(Answer):
         return ObjectSet(self.store, ObjectQuery(end.to_type, source=Hop(self.query, end.name)))
 
     @property
+    def whole(self) -> ObjectSet:
+        """The same set without its limit and its place."""
+        return ObjectSet(self.store, self.query.whole)
+
+    @property
     def text(self) -> str:
         """The short text of the set: `Store.at` makes the same set out of it."""
         return write_path(self.query)

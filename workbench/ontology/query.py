@@ -60,7 +60,7 @@ _KEYWORDS: Mapping[str, Op] = {
     "startswith": "starts with",
 }
 # the server takes a value of 128 KiB and, as they stand in an address, all of them of 1 MiB
-_LONGEST_VALUE, _LONGEST_ALL = 125_000, 900_000
+_LONGEST_VALUE, _LONGEST_ALL, _MOST_VALUES = 125_000, 900_000, 900
 _FEWER = "ask for less at once, or walk a link to what you look for"
 _MOST_HOPS = 32  # of one query, those of its conditions too
 
@@ -505,6 +505,10 @@ class _Text:
         self.depth = 0
 
     def statement(self, sql: str) -> Statement:
+        if len(self.parameters) > _MOST_VALUES:
+            raise UsageError(
+                f"{len(self.parameters):,} values in one question are more than the lake takes at once", hint=f"`in` is one value; {_FEWER}"
+            )
         if sum(len(percent_encoded(str(value))) for value in self.parameters.values()) > _LONGEST_ALL:
             raise UsageError("the values of the conditions are more than the lake takes at once", hint=_FEWER)
         return Statement(sql, dict(self.parameters))
@@ -655,8 +659,9 @@ class _Text:
         if kind.name == "string" and stored.startswith("Enum"):
             name, stored = f"toString({name})", "String"  # the engine compares an Enum with its own names only
         if condition.op in ("in", "not in"):
-            size = max(1, _LONGEST_VALUE // (2 * max((len(str(v).encode("utf-8", "replace")) + 8 for v in condition.value), default=1)))
-            parts = [condition.value[i : i + size] for i in range(0, len(condition.value), size)] or [()]
+            values = _possible(condition.value, stored) if kind.name == "decimal" else condition.value
+            size = max(1, _LONGEST_VALUE // (2 * max((len(str(v).encode("utf-8", "replace")) + 8 for v in values), default=1)))
+            parts = [values[i : i + size] for i in range(0, len(values), size)] or [()]
             lists = [self.bind(*kind.bind_many(part)) for part in parts]
             if kind.name == "string" and stored not in _TEXTS:
                 lists = [f"arrayFilter(x -> x is not null, arrayMap(x -> {_as_stored('x', stored)}, {part}))" for part in lists]
@@ -698,9 +703,9 @@ class _Text:
                 raise UsageError(f"the cursor is of {said}, not of {object_type.name} by {sort or 'key'}", hint="begin at the first page")
             held = [(object_type.key, query.after.key), *([] if by_key or sort is None else [(sort.property, query.after.value)])]
             for name, exact in held:
-                if exact is not None and exact[0] not in _TAGS[object_type.property(name).type]:
+                if exact is not None and not self._may_hold(object_type, name, exact):
                     raise UsageError(f"the cursor has no value of {object_type.name}.{name}", hint="begin at the first page")
-            cursor = self.bind(*_bound_exact(query.after.key))
+            cursor = self._place(object_type, object_type.key, query.after.key)
         else:
             cursor = self.bind(*object_type.property(object_type.key).kind.bind(query.after))
             stored = self._stored_type(object_type, object_type.key)
@@ -717,7 +722,7 @@ class _Text:
                 return "", f"{name} is null and {key} > {cursor}"
             if at == ("f", "nan"):
                 return "", f"({name} is null or (isNaN(toFloat64({name})) and {key} > {cursor}))"
-            place = self.bind(*_bound_exact(at))
+            place = self._place(object_type, sort.property, at)
             last = f"{name} is null or isNaN(toFloat64({name}))" if numbers else f"{name} is null"
             return "", f"({name} {further} {place} or ({name} = {place} and {key} > {cursor}) or {last})"
         alias = self.alias()
@@ -730,6 +735,22 @@ class _Text:
             f"{known} > 0\n    and if({at_name} is null, {name} is null and {key} > {cursor},"
             f" {name} is null or {name} {further} {at_name} or ({name} = {at_name} and {key} > {cursor}))"
         )
+
+    def _may_hold(self, object_type: ObjectType, name: str, exact: _Exact) -> bool:
+        """Whether a property can have the value of a cursor, which anybody may have written."""
+        found, stored = object_type.property(name), self._stored_type(object_type, name)
+        if found.type == "string" and (found.is_computed or stored in ("String", "FixedString")):
+            return exact[0] == "s"
+        if found.type == "string" and stored.startswith("Enum"):
+            return exact[0] == "s" and quote_text(exact[1]) in re.findall(r"'(?:[^'\\]|\\.)*'", stored, re.DOTALL)
+        return exact[0] in _TAGS[found.type]
+
+    def _place(self, object_type: ObjectType, name: str, exact: _Exact) -> str:
+        """The value of a cursor, bound as what the column holds."""
+        stored = self._stored_type(object_type, name)
+        if object_type.property(name).type != "string" or stored in _TEXTS or stored.startswith("Enum"):
+            return self.bind(*_bound_exact(exact))
+        return _as_stored(self.bind("String", exact[1]), stored)
 
     def _hop(self, hop: Hop, to_type: str, column: _Column) -> str:
         end = self.ontology.link_end(hop.query.type, hop.link)
@@ -764,6 +785,20 @@ class _Text:
 
 
 _TEXTS = ("", "String", "FixedString")
+
+
+def _possible(values: Sequence[Decimal], type_: str) -> Sequence[Decimal]:
+    """The values that a column of a Decimal type can hold: the engine fails on a list with one that it cannot."""
+    found = re.fullmatch(r"Decimal\((\d+), (\d+)\)", type_)
+    if not found:
+        return values
+    digits, scale = int(found[1]), int(found[2])
+
+    def after_point(value: Decimal) -> int:
+        written = "".join(map(str, value.as_tuple().digits))
+        return len(written.rstrip("0")) - len(written) - int(value.as_tuple().exponent)
+
+    return [v for v in values if v == 0 or (v.adjusted() < digits - scale and after_point(v) <= scale)]
 
 
 def _as_stored(text: str, type_: str) -> str:

@@ -195,7 +195,9 @@ def _timestamp(value: Any) -> dt.datetime:
 
 def _decimal_type(values: Sequence[Any]) -> str:
     """The narrowest scale that holds every value exactly: a comparison then rounds nothing."""
-    return f"Decimal(38, {max(map(_scale, values), default=0)})"
+    scale = max(map(_scale, values), default=0)
+    whole = max((max(len(v.as_tuple().digits) + int(v.as_tuple().exponent), 1) for v in values), default=1)
+    return f"Decimal({38 if whole + scale <= 38 else 76}, {scale})"
 
 
 def _same(value: Any) -> Any:

@@ -95,13 +95,15 @@ class Wire {
   }
 
   send(kind) {
-    const { id, body, reject } = this.open.get(kind);
+    const { id, body } = this.open.get(kind);
     try {
       this.model.send({ id, ask: kind, ...body });
     } catch {
-      this.open.delete(kind);
-      this.busy(this.open.size > 0);
-      reject(Object.assign(new Error("The kernel of this explorer has ended"), { hint: "run its cell again" }));
+      // nothing that waits will be answered
+      const lost = [...this.open.values()];
+      this.open.clear();
+      this.busy(false);
+      for (const one of lost) one.reject(Object.assign(new Error("The kernel of this explorer has ended"), { hint: "run its cell again" }));
     }
   }
 
@@ -743,7 +745,7 @@ function explorer({ model, el }) {
       if (closed) return false;
       if (keep && (found.text !== now.text || now.graph || now.card)) remember();
       if (!quiet) problem.hidden = true;
-      arrive(found, keep);
+      arrive(found, keep || now.text === null);
       return true;
     } catch (error) {
       if (error instanceof Stale) return false;
