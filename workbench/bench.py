@@ -561,7 +561,7 @@ class Workbench:
         started = time.perf_counter()
         read = self.lake.query_history if raw else self.lake.query
         try:
-            table = read(statement, parameters)
+            table = self.lake.meaning(read(statement, parameters), statement, parameters)
         except QueryError as error:
             unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
             raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None

@@ -82,7 +82,7 @@ def read_ontology(bench: Bench, request: Request) -> Response:
     fingerprint = found.ontology.fingerprint
     wrong = data.get("problems")
     tag = fingerprint + (f"-{hashlib.sha256(json.dumps(wrong).encode()).hexdigest()[:8]}" if wrong else "")
-    return reply(request, {"fingerprint": fingerprint, **data}, tag=f'"{tag}"')
+    return reply(request, {"fingerprint": fingerprint, **data}, tag=f'W/"{tag}"')
 
 
 @router.post("/reload", response_model=ReloadAnswer)

@@ -129,6 +129,21 @@ class Lake:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
         return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
 
+    def meaning(self, table: pa.Table, sql: str, parameters: Parameters | None = None) -> pa.Table:
+        """The answer to a SELECT with times, enums, addresses and wide numbers as its types mean them: Arrow has them as numbers and bytes.
+
+        Asks the lake for the types of the statement when the answer has a column that may be one of those.
+        """
+        from workbench.lake.types import as_meant, is_ambiguous
+
+        if not is_ambiguous(table):
+            return table
+        try:
+            types = self.query(f"describe (\n{sql.strip().rstrip(';')}\n)", parameters).column("type").to_pylist()
+        except QueryError:
+            return table  # no SELECT: SHOW, DESCRIBE, EXPLAIN
+        return as_meant(table, types) if len(types) == table.num_columns else table
+
     def scalar(self, sql: str, parameters: Parameters | None = None) -> Any:
         """The first value of the first row of a SELECT over current rows; None when there is no row."""
         table = self.query(sql, parameters)
