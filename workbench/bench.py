@@ -478,7 +478,7 @@ class Workbench:
     def run(self, notebook: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float | None = None) -> JobRun:
         """Run a notebook, or a job of `sync_jobs/` by its name, with parameters, and wait for its end.
 
-        A notebook is named from here, from the workspace, or from its `notebooks/`: `bench.run("jobs/sync.ipynb", {"table": "invoices"})`.
+        A notebook is named from here, from the workspace, or from its `notebooks/`: `bench.run("jobs/sync.ipynb", {"mode": "full"})`.
 
         Raises:
             UsageError, UnknownName: no such notebook or parameter, or a value of another type.

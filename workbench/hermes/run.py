@@ -13,9 +13,9 @@ import datetime as dt
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
 from workbench.hermes.connector import (
@@ -542,20 +542,20 @@ class TableRun:
         rows, sums, kept_rows, kept_sums = (int(v or 0) for v in facts.to_pylist()[0].values())
         if rows > kept_rows:
             rest = f"{mine} and not ({old} and ({self._key}) in (select {self._key} from {kept}))" if kept_rows else mine
-            self._insert(columns, rest, settings={"final": 0})
+            self._insert(columns, rest, history=True)
         landed = self.lake.query_history(
             f"{fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {{run:String}}", {"run": self.run_id}
         )
         landed_rows, landed_sums = _numbers(landed)
         self._same((rows, sums), (landed_rows + kept_rows, (landed_sums + kept_sums) % _WRAP))
 
-    def _insert(self, columns: str, rows: str, *, settings: Mapping[str, Any] | None = None) -> None:
+    def _insert(self, columns: str, rows: str, *, history: bool = False) -> None:
         self.inserted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
             f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",
             {"version": self._version(), "run": self.run_id},
             tag=self.tag,
-            settings=settings,
+            history=history,
         )[0]
 
     def _see_current(self, staged: str, total: str) -> None:

@@ -248,14 +248,15 @@ class Lake:
         """
         return self._write(sql, parameters, settings, retry=retry)[0]
 
-    def fill(
-        self, sql: str, parameters: Parameters | None = None, *, tag: str, settings: Mapping[str, Any] | None = None
-    ) -> tuple[int, int]:
+    def fill(self, sql: str, parameters: Parameters | None = None, *, tag: str, history: bool = False) -> tuple[int, int]:
         """Run an INSERT ... SELECT of many rows, in large blocks; returns the rows and bytes written. Not retried by itself.
+
+        It reads current rows, or with `history` all physical ones.
 
         The query's id begins with `tag`, by which `running` sees it and `stop_tagged` ends it, from another process too.
         """
-        return self._write(sql, parameters, {**_LARGE_BLOCKS, **(settings or {})}, tag=tag)
+        reads = {"final": 0, "log_comment": HISTORY_COMMENT} if history else {}
+        return self._write(sql, parameters, {**_LARGE_BLOCKS, **reads}, tag=tag)
 
     def _write(
         self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any] | None, *, retry: bool = False, tag: str = ""
