@@ -97,7 +97,7 @@ def _measure(lake: Lake, job: TableJob) -> TableLateness:
         return TableLateness(job.table, False, 0, 0, 0, job.lookback, 0, job.lookback, 0, job.deletes == "sweep")
     steps = [s for s in _STEPS_S if s > 0] if "Date" in type_ else [1, 10, 100, 1000, 10_000, 100_000]
     missed = ", ".join(f"countIf(late > {float(s)}) as m{n}" for n, s in enumerate((0, *steps, job.lookback)))
-    found = lake.query_history(
+    (found,) = lake.rows(
         f"select count(), max(late), {missed} from (\n"
         f"select greatest(0, {behind}) as late from {quote_table(job.raw)} as r\n"
         "inner join (select run_id, watermark_from as mark from skygraph.sync_runs final where table = {t:String} and status = 'ok' "
@@ -105,8 +105,9 @@ def _measure(lake: Lake, job: TableJob) -> TableLateness:
         "on r._run_id = s.run_id\n"
         f"where r._deleted = 0 and {name} is not null)",
         {"t": job.table},
+        history=True,
     )
-    rows, latest, *counts = found.to_pylist()[0].values()
+    rows, latest, *counts = found.values()
     if not rows:
         return TableLateness(job.table, "Date" in type_, 0, 0, 0, job.lookback, 0, job.lookback, 0, job.deletes == "sweep")
     shares = [c / rows for c in counts]

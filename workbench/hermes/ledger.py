@@ -165,15 +165,15 @@ class Ledger:
     def states(self) -> dict[str, TableState]:
         """The state of every table that has been synced, by name."""
         self.prepare()
-        return {row["table"]: _state(row) for row in self.lake.query(f"select {_STATE} from {STATE_TABLE}").to_pylist()}
+        return {row["table"]: _state(row) for row in self.lake.rows(f"select {_STATE} from {STATE_TABLE}")}
 
     def state(self, table: str) -> tuple[TableState | None, bool]:
         """The state of one table, None when it was never synced; and whether its raw table is there."""
-        found = self.lake.query(
+        found = self.lake.rows(
             f"select {_STATE}, (select count() from system.tables where database = 'raw' and name = {{t:String}}) as here "
             f"from (select 1) as one left join (select * from {STATE_TABLE} where table = {{t:String}}) as s on true",
             {"t": table},
-        ).to_pylist()[0]
+        )[0]
         return (_state(found) if found["table"] else None), bool(found["here"])
 
     def move_mark(self, *states: TableState) -> None:
@@ -199,32 +199,32 @@ class Ledger:
         """Past runs, newest first, of one table or of all."""
         self.prepare()
         where = "where table = {t:String} " if table else ""
-        found = self.lake.query(
+        found = self.lake.rows(
             f"select * except _version from {RUNS_TABLE} {where}order by started_at desc, table limit {{n:UInt32}}",
             {"t": table, "n": limit},
         )
-        return [SyncRun(**row) for row in found.to_pylist()]
+        return [SyncRun(**row) for row in found]
 
     def last_runs(self, *, most: int = 1) -> dict[str, list[SyncRun]]:
         """The newest runs of each table, at most so many, newest first, by name."""
         self.prepare()
-        found = self.lake.query(
+        found = self.lake.rows(
             f"select * except _version from {RUNS_TABLE} order by started_at desc limit {{n:UInt32}} by table", {"n": most}
         )
         runs: dict[str, list[SyncRun]] = {}
-        for row in found.to_pylist():
+        for row in found:
             runs.setdefault(row["table"], []).append(SyncRun(**row))
         return runs
 
     def runs_between(self, start: dt.datetime, end: dt.datetime) -> list[SyncRun]:
         """Runs that began in `start` <= t < `end`, in order."""
         self.prepare()
-        found = self.lake.query(
+        found = self.lake.rows(
             f"select * except _version from {RUNS_TABLE} where started_at >= {{a:DateTime64(3, 'UTC')}} "
             "and started_at < {b:DateTime64(3, 'UTC')} order by started_at, table",
             {"a": start, "b": end},
         )
-        return [SyncRun(**row) for row in found.to_pylist()]
+        return [SyncRun(**row) for row in found]
 
     def _write(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         # as JSON lines: Arrow would bring pandas into the process, three times as much memory as all of this

@@ -212,10 +212,10 @@ class TableRun:
         if self.here:
             mark = quote(self.job.watermark) if self.job.watermark in self.here else "null"
             known = _as_mark(f"max({mark})", self.here.get(self.job.watermark, ""))
-            found = self.lake.query_history(
-                f"select count(), max(_version), {known}, ({self.quarantine.counting()}) from {quote_table(self.job.raw)}"
+            (found,) = self.lake.rows(
+                f"select count(), max(_version), {known}, ({self.quarantine.counting()}) from {quote_table(self.job.raw)}", history=True
             )
-            physical, highest, last, self.quarantine.known = found.to_pylist()[0].values()
+            physical, highest, last, self.quarantine.known = found.values()
             self.physical, self.highest = int(physical), int(highest or 0)
             self.last = Watermark(last) if last is not None and self.physical else None
 

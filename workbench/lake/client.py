@@ -129,6 +129,14 @@ class Lake:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
         return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
 
+    def rows(
+        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None, history: bool = False
+    ) -> list[dict[str, Any]]:
+        """A few rows, as `query` or with `history` as `query_history` gives them, by column name; times as aware UTC."""
+        from workbench.lake.types import to_rows
+
+        return to_rows((self.query_history if history else self.query)(sql, parameters, settings=settings))
+
     def meaning(self, table: pa.Table, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """The answer to a SELECT with times, enums, addresses and wide numbers as its types mean them: Arrow has them as numbers and bytes.
 

@@ -259,7 +259,7 @@ class Runs:
         return JobHistory(tuple(self._read(f"{where} order by started_at desc, run_id limit {{n:UInt32}}", {"job": job, "n": limit})))
 
     def _read(self, rest: str, parameters: Mapping[str, Any]) -> list[JobRun]:
-        found = self.lake.query(f"select * except _version from {TABLE} {rest}", parameters).to_pylist()
+        found = self.lake.rows(f"select * except _version from {TABLE} {rest}", parameters)
         return [JobRun(**{**row, "parameters": json.loads(row["parameters"])}) for row in found]
 
     def _prepare(self) -> None:
