@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import gzip
 import io
 import json
@@ -20,7 +21,7 @@ from tests.conftest import free_port
 from workbench import Workbench
 from workbench.answer import to_json
 from workbench.api import create_app
-from workbench.api._app import resources
+from workbench.api._app import READ_LIMIT_S, resources
 from workbench.lake import Lake
 from workbench.log import write_logs
 from workbench.settings import Settings
@@ -30,6 +31,19 @@ OBJECTS = "/api/v1/objects"
 
 
 # --- objects
+
+
+def test_a_read_has_its_time_and_a_file_has_all_it_needs(api: TestClient, built_shop: Workbench) -> None:
+    began = dt.datetime.now(dt.timezone.utc)
+    assert api.get(f"{OBJECTS}/Customer").status_code == api.get(f"{OBJECTS}/Customer?format=csv").status_code == 200
+    built_shop.lake.command("system flush logs")
+    limits = built_shop.lake.rows(
+        "select Settings['max_execution_time'] as limit, query like '%FORMAT CSVWithNames%' or formatted_query like '%CSV%' as is_file "
+        "from system.query_log where type = 'QueryFinish' and query like '%dim_customers%' and query_kind = 'Select' "
+        "and event_time_microseconds >= {began:DateTime64(6, 'UTC')}",
+        {"began": began},
+    )
+    assert {bool(row["is_file"]): float(row["limit"] or 0) for row in limits} == {False: READ_LIMIT_S, True: 0.0}
 
 
 def test_a_page_of_objects(api: TestClient, built_shop: Workbench) -> None:

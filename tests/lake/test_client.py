@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import datetime as dt
 import http.server
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import ExitCode, LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
-from workbench.lake import HISTORY_COMMENT, Lake
+from workbench.lake import HISTORY_COMMENT, Lake, reads_within
 from workbench.lake.sql import Column, create_replacing, current, quote, quote_table, quote_text, row_hash
 from workbench.settings import Settings
 
@@ -404,3 +406,15 @@ def test_ctrl_c_ends_the_query_on_the_server(lake: Lake, lake_url: str, until: C
         process.wait()
     assert (out, err) == ("interrupted\n", "")
     until(lambda: lake.scalar(running) == 0, seconds=10)
+
+
+def test_reads_within_a_time_are_ended_by_the_lake_also_from_threads_made_there(lake: Lake) -> None:
+    slow = "select sum(sleepEachRow(0.05)) from numbers(600) settings max_block_size = 1"
+    with reads_within(0.2):
+        with pytest.raises(QueryError) as refused:
+            lake.query(slow)
+        assert refused.value.code == 159
+        in_thread = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(QueryError, match="ran out of its time"):
+        pool.submit(in_thread.run, lake.query, slow).result()
+    assert lake.scalar("select sum(sleepEachRow(0.05)) from numbers(6) settings max_block_size = 1") == 0

@@ -16,15 +16,19 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.answer import to_json
 from workbench.api._answers import as_error, error_reply, reply
 from workbench.api._guard import Guard, Policy
 from workbench.bench import Workbench
 from workbench.errors import SkyGraphError
+from workbench.lake import reads_within
 from workbench.log import logger
 
-__all__ = ["create_app"]
+__all__ = ["READ_LIMIT_S", "create_app"]
+
+READ_LIMIT_S = 30.0
 
 _ABOUT = """
 Objects, links, snapshots and sync of one workspace. Every read is of current rows. Rows come in pages: follow `next`.
@@ -56,6 +60,7 @@ def create_app(bench: Workbench) -> FastAPI:
     app.add_exception_handler(SkyGraphError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(_WithinTime)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(Guard, policy=Policy.of(bench.settings))
     return app
@@ -64,6 +69,20 @@ def create_app(bench: Workbench) -> FastAPI:
 def resources() -> list[str]:
     """The names of the resources: the files beside this one without a leading underscore."""
     return sorted(found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)]) if not found.name.startswith("_"))
+
+
+class _WithinTime:
+    """Ends the reads of a request that take too long: whoever asked has gone, and the lake is everybody's. A file may take its time."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            with reads_within(READ_LIMIT_S):
+                await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -415,7 +415,9 @@ class TableRun:
             return
         self.reached("pulled")
         self.read = self.inserted = self.compared = rows
-        if rows != self.lake.scalar(f"select count() from {current(self.job.raw)}"):
+        # of a key that is unique at the source no two rows have come, so the physical ones are the current ones
+        landed = quote_table(self.job.raw) if source.is_unique else current(self.job.raw)
+        if rows != self.lake.rows(f"select count() as rows from {landed}", history=source.is_unique)[0]["rows"]:
             try:
                 self._count_each_once(quote_table(self.job.raw))
             finally:

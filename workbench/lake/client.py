@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,7 +47,7 @@ _FORMAT_SETTINGS: Parameters = {
 # measured on 6 million rows from PostgreSQL: 1.2 times the rows a second of the defaults. Rows of one key in one block are kept
 # apart, so that a key that stands twice at a source is seen.
 _LARGE_BLOCKS: Parameters = {
-    "min_insert_block_size_rows": 524_288,
+    "min_insert_block_size_rows": 1_000_000,
     "min_insert_block_size_bytes": 512 << 20,
     "optimize_on_insert": 0,
     "max_bytes_before_external_group_by": 1 << 30,
@@ -63,6 +64,19 @@ _HINTS = {
     243: "the lake's disk is full; free some space and run it again: nothing half-written is kept",
     516: "check user and password of SKYGRAPH_CLICKHOUSE_URL",
 }
+
+
+_LIMIT_S: ContextVar[float | None] = ContextVar("limit_s", default=None)
+
+
+@contextmanager
+def reads_within(seconds: float) -> Iterator[None]:
+    """Reads begun here, in this thread or task and those made from it, are ended by the lake after so many seconds, as a QueryError."""
+    before = _LIMIT_S.set(seconds)
+    try:
+        yield
+    finally:
+        _LIMIT_S.reset(before)
 
 
 class Lake:
@@ -369,7 +383,9 @@ class Lake:
     def _arrow(self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any]) -> pa.Table:
         def run(client: Any) -> pa.Table:
             with self._interruptible(client) as query_id:
-                every = {**_READ_SETTINGS, **settings, "query_id": query_id}
+                limit = _LIMIT_S.get()
+                within = {} if limit is None else {"max_execution_time": limit}
+                every = {**_READ_SETTINGS, **within, **settings, "query_id": query_id}
                 return client.query_arrow(sql, parameters=_bound(parameters), settings=every, use_strings=True)
 
         return self._call(run, retry=True)
