@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from workbench.errors import SkyGraphError
 from workbench.lake import Lake
@@ -173,3 +177,97 @@ def test_every_shape_of_query_answers_as_over_deduplicated_tables(both: Lake) ->
     assert not wrong, "\n".join(wrong)
     # the tables are such that nearly every shape shows a forgotten FINAL
     assert would_be_wrong > 0.75 * len(shapes())
+
+
+# --- any schema, any edits, any query of a small grammar, against pandas over the deduplicated rows
+
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "Int64": st.integers(-3, 3), "String": st.sampled_from(["", "a", "b", "ab", "it's"]), "Nullable(Int32)": st.none() | st.integers(-2, 2),
+    "Date": st.sampled_from(["2026-01-01", "2026-02-01", "2026-03-01"]),
+}  # fmt: skip
+
+
+@st.composite
+def _worlds(draw: st.DrawFn) -> tuple[list[str], list[str], list[list[tuple[Any, ...]]]]:
+    """Types of the key and of the other columns, and parts of rows: key, values, deleted."""
+    key = draw(st.lists(st.sampled_from(["Int64", "String", "Date"]), min_size=1, max_size=2))
+    rest = draw(st.lists(st.sampled_from(sorted(_VALUES)), min_size=1, max_size=3))
+    row = st.tuples(st.tuples(*(_VALUES[t] for t in key)), st.tuples(*(_VALUES[t] for t in rest)), st.booleans())
+    return key, rest, draw(st.lists(st.lists(row, min_size=1, max_size=12), min_size=1, max_size=5))
+
+
+@st.composite
+def _questions(draw: st.DrawFn, types: list[str]) -> tuple[str, Callable[[pd.DataFrame], pd.DataFrame], list[str], str]:
+    """A condition as SQL and as a filter, columns to group by, and an aggregated column ('' for a count)."""
+    names = [f"c{n}" for n in range(len(types))]
+
+    def condition(depth: int) -> tuple[str, Callable[[pd.DataFrame], Any]]:
+        kind = draw(st.sampled_from(["=", "<", ">=", "in", "null", "and", "or"])) if depth else "="
+        if kind in ("and", "or"):
+            (a, fa), (b, fb) = condition(depth - 1), condition(depth - 1)
+            return f"({a} {kind} {b})", (lambda d: fa(d) & fb(d)) if kind == "and" else (lambda d: fa(d) | fb(d))
+        n = draw(st.integers(0, len(types) - 1))
+        if kind == "null":
+            return f"{names[n]} is null", lambda d: d[names[n]].isna()
+        values = [draw(_VALUES[types[n]].filter(lambda v: v is not None)) for _ in range(2)]
+        literal = [str(v) if isinstance(v, int) else "'" + v.replace("'", "''") + "'" for v in values]
+        if kind == "in":
+            return f"{names[n]} in ({', '.join(literal)})", lambda d: d[names[n]].isin(values)
+        compare = {"=": "eq", "<": "lt", ">=": "ge"}[kind]
+
+        def meets(d: pd.DataFrame) -> Any:
+            here = d[names[n]].notna()
+            return here & getattr(d[names[n]].where(here, values[0]), compare)(values[0])
+
+        return f"{names[n]} {kind} {literal[0]}", meets
+
+    sql, meets = condition(2)
+    groups = draw(st.lists(st.sampled_from(names), unique=True, max_size=2))
+    numbers = [name for name, t in zip(names, types, strict=True) if "Int" in t]
+    return sql, meets, groups, draw(st.sampled_from(["", *numbers]))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_question_about_any_table_answers_as_pandas_over_its_current_rows(own_lake: Lake, data: st.DataObject) -> None:
+    key, rest, parts = data.draw(_worlds())
+    types = [*key, *rest]
+    names = [f"c{n}" for n in range(len(types))]
+    own_lake.create_database("any")
+    own_lake.command("drop table if exists any.t sync")
+    columns = [Column(n, t) for n, t in zip(names, types, strict=True)]
+    own_lake.command(create_replacing("any.t", [*columns, *RAW_COLUMNS], key=names[: len(key)], version="_version", deleted="_deleted"))
+    own_lake.command("system stop merges any.t")
+    current: dict[tuple[Any, ...], tuple[Any, ...] | None] = {}
+    version = 0
+    for part in parts:
+        rows = []
+        for of, values, deleted in part:
+            version += 1
+            rows.append({**dict(zip(names, (*of, *values), strict=True)), "_version": version, "_deleted": int(deleted), "_run_id": ""})
+            current[of] = None if deleted else (*of, *values)
+        _insert(own_lake, "any.t", rows)
+    frame = pd.DataFrame([row for row in current.values() if row is not None], columns=names, dtype=object)
+    for _ in range(5):
+        sql, meets, groups, number = data.draw(_questions(types))
+        measure = f"sum({number})" if number else "count()"
+        picked = ", ".join([*(f"toString({g}) as g{n}" for n, g in enumerate(groups)), f"{measure} as m"])
+        by = f" group by {', '.join(groups)}" if groups else ""
+        found = own_lake.query(f"select {picked} from any.t where {sql}{by}").to_pylist()
+        kept = frame[meets(frame).astype(bool)] if len(frame) else frame
+        expected: dict[Any, Any] = {} if groups else {(): 0 if not number else _sum(kept, number, types)}
+        for values, group in kept.groupby(groups, dropna=False) if groups else ():
+            of = tuple(
+                None if pd.isna(v) else str(int(v)) if isinstance(v, float) else str(v)
+                for v in (values if isinstance(values, tuple) else (values,))
+            )
+            expected[of] = _sum(group, number, types) if number else len(group)
+        if not groups and not number:
+            expected = {(): len(kept)}
+        assert {tuple(row[f"g{n}"] for n in range(len(groups))): row["m"] for row in found} == expected
+
+
+def _sum(frame: pd.DataFrame, name: str, types: list[str]) -> int | None:
+    """As SQL adds up: without nulls; null where there is nothing else and the column may be null."""
+    there = frame[name].dropna()
+    return None if there.empty and types[int(name[1:])].startswith("Nullable") else int(there.sum())
