@@ -23,6 +23,8 @@ WORKSPACE_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
 
 Origin = Literal["argument", "environment", "file", "default"]
 
+ROLES = ("owner", "viewer")
+
 
 def _setting(default: Any, env: str, help: str, *, unit: str = "", secret: bool = False) -> Any:
     return field(default=default, metadata={"env": env, "help": help, "unit": unit, "secret": secret}, repr=not secret)
@@ -62,10 +64,35 @@ class Settings:
     )
     lab_port: int = _setting(8888, "SKYGRAPH_LAB_PORT", "Port of JupyterLab.", unit="port")
     dashboards_port: int = _setting(8866, "SKYGRAPH_DASHBOARDS_PORT", "Port of the dashboards.", unit="port")
+    dashboards_host: str = _setting(
+        "127.0.0.1", "SKYGRAPH_DASHBOARDS_HOST", "Address that the dashboards listen on; beyond loopback they need a password."
+    )
+    dashboards_names: str = _setting(
+        "", "SKYGRAPH_DASHBOARDS_NAMES", "Host names that the dashboards answer to beside localhost, separated by commas."
+    )
+    dashboards_password: str = _setting("", "SKYGRAPH_DASHBOARDS_PASSWORD", "Password that opens the dashboards.", secret=True)
+    role: str = _setting("owner", "SKYGRAPH_ROLE", "owner, or viewer: reads marts and history only, starts and writes nothing.")
+    viewer_url: str = _setting(
+        "",
+        "SKYGRAPH_VIEWER_URL",
+        "The server of SKYGRAPH_CLICKHOUSE_URL with the sign-in of a read-only user, for the dashboards.",
+        unit="url",
+        secret=True,
+    )
     cluster: str = _setting(
         "",
         "SKYGRAPH_CLUSTER",
         "A cluster of the ClickHouse server: tables are made ON CLUSTER with Replicated engines.",
+    )
+    canary: str = _setting(
+        "15 minutes",
+        "SKYGRAPH_CANARY",
+        "How often the scheduler sends a synthetic row from a source to the API and looks where it is late; off for never.",
+    )
+    backup_disk: str = _setting(
+        "",
+        "SKYGRAPH_BACKUP_DISK",
+        "A disk of the ClickHouse server that it allows for backups; the embedded lake needs none.",
     )
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False, compare=False)
 
@@ -122,8 +149,11 @@ class Settings:
                 raise UsageError(f"{where} is {raw!r}", hint="it is a text")
             values[f.name] = _as_port(raw, where) if f.metadata["unit"] == "port" else str(raw)
             origins[f.name] = origin
-        if values.get("clickhouse_url"):
-            _check_url(values["clickhouse_url"])
+        for name in ("clickhouse_url", "viewer_url"):
+            if values.get(name):
+                _check_url(values[name], env_name=cls.__dataclass_fields__[name].metadata["env"])
+        if values.get("role", "owner") not in ROLES:
+            raise UnknownName("role", values["role"], ROLES)
         return cls(**values, origins=origins)
 
     def make_state_dir(self) -> Path:
@@ -202,7 +232,7 @@ def _as_port(raw: Any, where: str) -> int:
     return port
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, *, env_name: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -211,7 +241,7 @@ def _check_url(url: str) -> None:
     if not good:
         # the value may hold a password: it is never repeated
         raise UsageError(
-            "SKYGRAPH_CLICKHOUSE_URL is not an address of a ClickHouse server",
+            f"{env_name} is not an address of a ClickHouse server",
             hint="write it as http://user:password@host:8123 (https for TLS), special characters of the password percent-encoded",
         )
 

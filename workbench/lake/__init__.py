@@ -6,7 +6,7 @@ gets its address from here). It knows nothing of sources, models or objects.
 
 from __future__ import annotations
 
-from workbench.lake.client import HISTORY_COMMENT, Lake, reads_within
+from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_within
 from workbench.lake.inspect import KeyVersions, TableFacts, busiest_keys, inspect_table, key_versions
 from workbench.lake.server import Address, EmbeddedLake
 
@@ -17,6 +17,7 @@ __all__ = [
     "KeyVersions",
     "Lake",
     "TableFacts",
+    "as_it_runs",
     "busiest_keys",
     "inspect_table",
     "key_versions",

@@ -79,6 +79,27 @@ def reads_within(seconds: float) -> Iterator[None]:
         _LIMIT_S.reset(before)
 
 
+_MAY_START: ContextVar[bool] = ContextVar("may_start", default=True)
+
+
+@contextmanager
+def as_it_runs() -> Iterator[None]:
+    """In here, in this thread or task, no embedded lake is started: one that does not run is LakeUnavailable."""
+    before = _MAY_START.set(False)
+    try:
+        yield
+    finally:
+        _MAY_START.reset(before)
+
+
+def _found(embedded: EmbeddedLake) -> Address:
+    if _MAY_START.get():
+        return embedded.ensure()
+    if (at := embedded.address()) is None:
+        raise LakeUnavailable("the embedded lake does not run", hint="`skygraph up` starts it")
+    return at
+
+
 class Lake:
     """The lake of one workspace: the embedded one, started when first needed, or the server of `clickhouse_url`.
 
@@ -88,7 +109,9 @@ class Lake:
     def __init__(self, settings: Settings, *, readable: Sequence[Path] = ()) -> None:
         self.settings = settings
         self.placement = Placement(settings.cluster)
-        self.embedded = None if settings.clickhouse_url else EmbeddedLake(settings, readable=readable)
+        self.is_read_only = settings.role == "viewer"
+        remote = settings.clickhouse_url or (self.is_read_only and settings.viewer_url)
+        self.embedded = None if remote else EmbeddedLake(settings, readable=readable)
         self._lock = threading.RLock()
         self._connected: Any = None
         self._running: set[str] = set()
@@ -124,7 +147,7 @@ class Lake:
 
         def run(client: Any) -> Any:
             every = {**_READ_SETTINGS, **CURRENT_SETTINGS, **_FORMAT_SETTINGS, **(settings or {})}
-            return client.raw_stream(sql, parameters=_bound(parameters), settings=every, fmt=form)
+            return client.raw_stream(sql, parameters=_bound(parameters), settings=self._allowed(every), fmt=form)
 
         answer = self._call(run, retry=True)  # refused at once, not when the first block is asked for
 
@@ -240,6 +263,7 @@ class Lake:
         """Append rows to a table, by column name; returns how many. Not retried by itself."""
         import pyarrow as pa
 
+        self._refuse_writing()
         arrow = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         if not arrow.num_rows:
             return 0
@@ -252,12 +276,15 @@ class Lake:
         self._call(run, retry=False)
         return int(arrow.num_rows)
 
-    def insert_stream(self, table: str, blocks: Iterator[bytes], form: str) -> None:
+    def insert_stream(self, table: str, blocks: Iterator[bytes], form: str, *, settings: Mapping[str, Any] | None = None) -> None:
         """Append rows that come as bytes in an input format of ClickHouse, a block at a time. Not retried by itself."""
+
+        self._refuse_writing()
 
         def run(client: Any) -> None:
             with self._interruptible(client) as query_id:
-                client.raw_insert(quote_table(table), insert_block=blocks, fmt=form, settings={"query_id": query_id})
+                every = {**(settings or {}), "query_id": query_id}
+                client.raw_insert(quote_table(table), insert_block=blocks, fmt=form, settings=every)
 
         self._call(run, retry=False)
 
@@ -283,6 +310,7 @@ class Lake:
     def _write(
         self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any] | None, *, retry: bool = False, tag: str = ""
     ) -> tuple[int, int]:
+        self._refuse_writing()
         every = {"wait_end_of_query": 1, **CURRENT_SETTINGS, **(settings or {})}
 
         def run(client: Any) -> tuple[int, int]:
@@ -317,8 +345,25 @@ class Lake:
         """Where the lake answers, starting an embedded one when needed."""
         with self._lock:
             if self._address is None:
-                self._address = self.embedded.ensure() if self.embedded else _remote_address(self.settings.clickhouse_url)
+                self._address = _found(self.embedded) if self.embedded else _remote_address(self._remote_url)
             return self._address
+
+    @property
+    def _remote_url(self) -> str:
+        if not self.is_read_only:
+            return self.settings.clickhouse_url
+        if not self.settings.viewer_url:
+            said = "a viewer of this server needs a sign-in of its own"
+            raise UsageError(said, hint="set SKYGRAPH_VIEWER_URL; docs/dashboards.md has it")
+        return self.settings.viewer_url
+
+    def _allowed(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a read that its user may give: those of a viewer are fixed by its profile, for all its reads alike."""
+        return {name: value for name, value in settings.items() if not self.is_read_only or name == "query_id"}
+
+    def _refuse_writing(self) -> None:
+        if self.is_read_only:
+            raise UsageError("this is a read-only view of the workspace", hint="its owner can do that, in JupyterLab or a terminal")
 
     @cached_property
     def years(self) -> tuple[int, int]:
@@ -357,8 +402,11 @@ class Lake:
                 self._connected = clickhouse_connect.get_client(
                     host=at.host, port=at.port, username=at.user, password=at.password, secure=at.secure,
                     autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=_QUERY_TIMEOUT_S,
-                    query_retries=0, client_name="skygraph", tz_mode="aware", settings={"session_timezone": "UTC"},
+                    query_retries=0, client_name="skygraph", tz_mode="aware",
+                    settings={} if self.is_read_only else {"session_timezone": "UTC"},
                 )  # fmt: skip
+                if self.is_read_only:
+                    _check_viewer(self._connected)
             return self._connected
 
     def _call(self, action: Callable[[Any], T], *, retry: bool) -> T:
@@ -386,7 +434,7 @@ class Lake:
                 limit = _LIMIT_S.get()
                 within = {} if limit is None else {"max_execution_time": limit}
                 every = {**_READ_SETTINGS, **within, **settings, "query_id": query_id}
-                return client.query_arrow(sql, parameters=_bound(parameters), settings=every, use_strings=True)
+                return client.query_arrow(sql, parameters=_bound(parameters), settings=self._allowed(every), use_strings=True)
 
         return self._call(run, retry=True)
 
@@ -407,7 +455,7 @@ class Lake:
     def stop_queries(self) -> None:
         """End every query of this object that runs now, in whatever thread; their callers get a QueryError."""
         ids = list(self._running)
-        if ids:
+        if ids and not self.is_read_only:  # a viewer's reads end by the limits of its profile
             self.command("kill query where query_id in {ids:Array(String)} async", {"ids": ids})
 
     def _select(self, table: str, where: str, limit: int | None) -> str:
@@ -446,6 +494,21 @@ def _remote_address(url: str) -> Address:
         parts.hostname or "localhost", parts.port or (8443 if secure else 8123), unquote(parts.username or "default"),
         unquote(parts.password or ""), secure=secure,
     )  # fmt: skip
+
+
+def _check_viewer(client: Any) -> None:
+    """Refuse a viewer's sign-in that may write, or whose reads would not be of current rows.
+
+    Raises:
+        UsageError: says which setting its profile lacks.
+    """
+    wanted = "select name, value from system.settings where name in ('readonly', 'final', 'session_timezone')"
+    found = dict(client.query(wanted).result_rows)
+    if found.get("readonly") not in ("1", "2") or found.get("final") != "1" or found.get("session_timezone") != "UTC":
+        raise UsageError(
+            "the sign-in of SKYGRAPH_VIEWER_URL needs a settings profile with readonly = 1, final = 1 and session_timezone = 'UTC'",
+            hint="docs/dashboards.md has the statements that make it",
+        )
 
 
 def _in_our_words(error: Exception, address: Address | None) -> LakeError:

@@ -52,6 +52,9 @@ CONFIG = """<clickhouse>
   <background_pool_size>4</background_pool_size>
   <background_schedule_pool_size>16</background_schedule_pool_size>
   <background_common_pool_size>4</background_common_pool_size>
+  <!-- what BACKUP writes to and RESTORE reads from: see backup.py -->
+  <storage_configuration><disks><backups><type>local</type><path>{backups}/</path></backups></disks></storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <query_log>
     <database>system</database><table>query_log</table>
     <engine>ENGINE = MergeTree PARTITION BY toYYYYMM(event_date) ORDER BY (event_date, event_time)
@@ -73,6 +76,16 @@ USERS = """<clickhouse>
       <allow_python_table_function>0</allow_python_table_function>
       <constraints><allow_python_table_function><readonly/></allow_python_table_function></constraints>
     </lake>
+    <!-- readonly=1, as with 2 a visitor's settings could name files; so what every read needs is set here -->
+    <viewer>
+      <readonly>1</readonly><final>1</final><session_timezone>UTC</session_timezone>
+      <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
+      <output_format_arrow_string_as_string>1</output_format_arrow_string_as_string>
+      <allow_python_table_function>0</allow_python_table_function>
+      <max_execution_time>20</max_execution_time><max_memory_usage>1000000000</max_memory_usage><max_threads>2</max_threads>
+      <max_result_rows>200000</max_result_rows><max_result_bytes>200000000</max_result_bytes>
+      <max_concurrent_queries_for_user>32</max_concurrent_queries_for_user>
+    </viewer>
   </profiles>
   <quotas><default/></quotas>
   <users>
@@ -89,6 +102,20 @@ USERS = """<clickhouse>
       <networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>lake</profile><quota>default</quota>
       <access_management>1</access_management>
     </lake>
+    <!-- dashboards: what was built and how it came here, never the raw tables -->
+    <viewer>
+      <password_sha256_hex>{viewer_sha}</password_sha256_hex>
+      <networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>viewer</profile><quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON marts.*</query>
+        <query>GRANT SELECT ON eidolon.*</query>
+        <query>GRANT SELECT ON skygraph.sync_state</query>
+        <query>GRANT SELECT ON skygraph.sync_runs</query>
+        <query>GRANT SELECT ON skygraph.job_runs</query>
+        <query>GRANT SELECT ON skygraph.dbt_runs</query>
+        <query>GRANT SELECT ON skygraph.canary</query>
+      </grants>
+    </viewer>
   </users>
 </clickhouse>
 """
@@ -159,11 +186,11 @@ def write_private(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def password_of(home: Path) -> str:
-    """The password of the user `lake`: random, made once, in `credentials.json` (0600)."""
-    path = home / "credentials.json"
+def password_of(home: Path, user: str = "lake", file: str = "credentials.json") -> str:
+    """The password of a user: random, made once, in a file of its own (0600) in `home`."""
+    path = home / file
     if not path.exists():
-        write_private(path, json.dumps({"user": "lake", "password": secrets.token_urlsafe(24)}))
+        write_private(path, json.dumps({"user": user, "password": secrets.token_urlsafe(24)}))
     return str(json.loads(path.read_text(encoding="utf-8"))["password"])
 
 
@@ -209,7 +236,8 @@ def hang_up(ports: Sequence[int]) -> None:
 
 def say(text: str) -> None:
     """One line for the keeper's log."""
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} engine: {text}", flush=True)
+    with suppress(OSError):  # who would have read it may be gone
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} engine: {text}", flush=True)
 
 
 def serve(home: Path, library: str, *, http: int, tcp: int, read: Sequence[str]) -> int:
@@ -223,11 +251,14 @@ def serve(home: Path, library: str, *, http: int, tcp: int, read: Sequence[str])
     password = password_of(home)
     for folder in ("data", "log", "run"):
         (home / folder).mkdir(exist_ok=True)
+    backups = home.parent / "backups"
+    backups.mkdir(mode=0o700, exist_ok=True)
     running = home / "run/server.json"
     running.unlink(missing_ok=True)
     sha = hashlib.sha256(password.encode()).hexdigest()
-    write_private(home / "users.xml", USERS.format(sha=sha))
-    write_private(home / "config.xml", CONFIG.format(http=http, tcp=tcp, home=escape(str(home))))
+    viewer_sha = hashlib.sha256(password_of(home, "viewer", "viewer.json").encode()).hexdigest()
+    write_private(home / "users.xml", USERS.format(sha=sha, viewer_sha=viewer_sha))
+    write_private(home / "config.xml", CONFIG.format(http=http, tcp=tcp, home=escape(str(home)), backups=escape(str(backups))))
     keep_system_database(home)
     wait_here, stop_here = os.pipe()
 
@@ -238,7 +269,7 @@ def serve(home: Path, library: str, *, http: int, tcp: int, read: Sequence[str])
     engine = load_engine(library)
     version = confine(
         [*SYSTEM_PATHS, os.path.dirname(os.__file__), os.path.dirname(library), f"{home}/config.xml", f"{home}/users.xml", *read],
-        [f"{home}/data", f"{home}/log", f"{home}/run"],
+        [f"{home}/data", f"{home}/log", f"{home}/run", str(backups)],
     )
     say(f"confined by Landlock version {version}" if version else "no Landlock here: the engine is not confined")
     bootstrap = (
@@ -306,7 +337,8 @@ def main() -> None:
     parser.add_argument("--read", action="append", default=[])
     options = parser.parse_args()
     status = serve(options.home, options.library, http=options.http, tcp=options.tcp, read=options.read)
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     os._exit(status)
 
 

@@ -1,35 +1,38 @@
 """The keeper of the embedded lake: a small process that runs the engine, again after each crash, until it is told to stop.
 
-Started by `server.py`, never imported. It holds `run/keeper.lock` as long as it lives: that lock says whether the lake is
-kept. The engine's standard input is a pipe from here, so that the engine ends when the keeper does, however it ends.
+Started by `server.py`, or with `--foreground` by the supervisor of `skygraph up`; never imported. It holds `run/keeper.lock` as
+long as it lives: that lock says whether the lake is kept. The engine's standard input is a pipe from here, so that the engine
+ends when the keeper does, however it ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+from workbench.errors import SkyGraphError
 
 _POLL_S = 0.02
 # after this many crashes without a minute of service in between, the keeper gives up and says why
 _MOST_CRASHES = 6
 
 
-def _keep(home: Path, engine_words: Sequence[str]) -> int:
-    """Run the engine, again after each crash, until SIGTERM. Exit status 1 when it never became ready or keeps crashing."""
+def _keep(home: Path, words: Callable[[], Sequence[str]], *, waits: bool) -> int:
+    """Run the engine, again after each crash, until SIGTERM. Exit status 1 when it never became ready or keeps crashing.
+
+    When another keeper has the lake already, this one ends at once, or `waits` until it is gone and takes over.
+    """
     lock = open(home / "run/keeper.lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
-    if not _lock(lock.fileno()):
-        return 0  # somebody else keeps this lake
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
     stopping = False
     engine: subprocess.Popen[bytes] | None = None
 
@@ -41,10 +44,21 @@ def _keep(home: Path, engine_words: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
+    said = False
+    while not _lock(lock.fileno()):
+        if stopping or not waits:
+            return 0
+        if not said:
+            _say("another process keeps this lake; waiting to take over")
+        said = True
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    engine_words, environ = words(), clean_environment()
     crashes, ever_ready = 0, False
     while not stopping:
         started = time.monotonic()
-        engine = subprocess.Popen(engine_words, stdin=subprocess.PIPE, start_new_session=True, cwd=home)
+        engine = subprocess.Popen(engine_words, stdin=subprocess.PIPE, start_new_session=True, cwd=home, env=environ)
         if stopping:  # the signal came while the engine was being made
             engine.terminate()
         status = engine.wait()
@@ -87,26 +101,73 @@ def _wait_or_stop(seconds: float, stopped: Callable[[], bool]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} keeper: {text}", flush=True)
+    with suppress(OSError):  # who would have read it may be gone
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} keeper: {text}", flush=True)
+
+
+def clean_environment() -> dict[str, str]:
+    """What the engine and its keeper see of the environment: the engine can read it, so no secret may be in it."""
+    kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    return {k: v for k, v in os.environ.items() if k in kept} | {
+        "HOME": "/nonexistent", "TZ": "UTC", "PGTZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
+    }  # fmt: skip
+
+
+def _choose(home: Path) -> list[str]:
+    """The engine's ports and source folders for the workspace that the environment names.
+
+    Raises:
+        SkyGraphError: a port that was asked for is taken.
+    """
+    from workbench.ports import choose_port
+    from workbench.settings import Settings
+
+    settings = Settings.load()
+    http, note = choose_port(settings, "lake_http_port", "the lake")
+    tcp, another = choose_port(settings, "lake_tcp_port", "the lake", taken=(http,))
+    for line in (note, another):
+        if line:
+            _say(line)
+    try:
+        readable = json.loads((home / "readable.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        readable = []
+    return ["--http", str(http), "--tcp", str(tcp), *(word for folder in readable for word in ("--read", str(folder)))]
 
 
 def main() -> None:
-    """The keeper's entry: `python -m workbench.lake.keeper --home DIR --http PORT --tcp PORT [--read DIR ...]`."""
-    if os.fork():
-        os._exit(0)  # who started us waits for this one, and never for the keeper
-    os.setsid()
+    """The keeper's entry: `python -m workbench.lake.keeper --home DIR --http PORT --tcp PORT [--read DIR ...]`.
+
+    With `--foreground` alone it stays with who started it, waits for a keeper that is there, and chooses home and ports by itself.
+    """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--foreground", action="store_true")
     options, rest = parser.parse_known_args()
+    if not options.foreground:
+        if os.fork():
+            os._exit(0)  # who started us waits for this one, and never for the keeper
+        os.setsid()
     found = find_spec("chdb")
     if found is None or found.origin is None:
         _say("Error: the package chdb-core is not installed; pip install chdb-core==26.9.0")
         sys.exit(1)
     library = str(Path(found.origin).with_name("_chdb.abi3.so"))
     engine = str(Path(__file__).with_name("engine.py"))
+    home = options.home
+    if home is None:
+        from workbench.settings import Settings
+
+        home = Settings.load().make_state_dir() / "lake"
+        for folder in (home, home / "log", home / "run"):
+            folder.mkdir(mode=0o700, exist_ok=True)
     # -P: this folder must not come first on the path, its modules have names of the standard library's
-    words = [sys.executable, "-P", engine, "--home", str(options.home), "--library", library, *rest]
-    sys.exit(_keep(options.home, words))
+    words = [sys.executable, "-P", engine, "--home", str(home), "--library", library]
+    try:
+        sys.exit(_keep(home, lambda: [*words, *(_choose(home) if options.foreground else rest)], waits=options.foreground))
+    except SkyGraphError as error:
+        _say(f"Error: {error}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Three processes take part. The caller (any `skygraph` command) asks `EmbeddedLak
 keeper (`keeper.py`), once per workspace. The keeper starts the engine (`engine.py`), restarts it when it crashes, and stops
 it when told. The engine ends by itself when its keeper is gone, so nothing is ever left running unwatched.
 
-Everything is under the workspace's `.skygraph/lake/`: `data/`, `log/`, `run/`, `credentials.json` (0600).
+Everything is under the workspace's `.skygraph/lake/`: `data/`, `log/`, `run/`, and `credentials.json` and `viewer.json` (0600), the
+sign-ins of its owner and of those who may only look.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from workbench.errors import LakeError, LakeUnavailable
+from workbench.lake.keeper import clean_environment
 from workbench.ports import choose_port
 from workbench.settings import Settings
 
@@ -74,11 +76,23 @@ class EmbeddedLake:
         """Where this workspace's lake answers, or None when it does not run. Starts nothing."""
         try:
             running = json.loads((self.home / "run/server.json").read_text(encoding="utf-8"))
-            sign_in = json.loads((self.home / "credentials.json").read_text(encoding="utf-8"))
+            sign_in = json.loads((self.home / self._credentials).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         found = Address("127.0.0.1", running["http"], sign_in["user"], sign_in["password"], pid=running["pid"], tcp_port=running["tcp"])
         return found if _answers(found) else None
+
+    @property
+    def _credentials(self) -> str:
+        return "viewer.json" if self.settings.role == "viewer" else "credentials.json"
+
+    def _nothing_to_view(self) -> LakeUnavailable:
+        """Why a viewer, who starts nothing, gets no address."""
+        if (self.home / "run/server.json").exists() and not (self.home / self._credentials).exists():
+            return LakeUnavailable(
+                "the lake runs since before it had a read-only user", hint="`skygraph restart clickhouse` gives it one; nothing is lost"
+            )
+        return LakeUnavailable("the lake does not run", hint="`skygraph up` starts it")
 
     def keeper_pid(self) -> int | None:
         """The process that watches the engine, or None. The lock decides, not the number in the file."""
@@ -105,6 +119,8 @@ class EmbeddedLake:
         """
         if found := self.address():
             return found
+        if self.settings.role == "viewer":
+            raise self._nothing_to_view()
         if "\\" in str(self.home):
             raise LakeError(f"the lake's folder {self.home} has a backslash in its path", hint="give the workspace another path")
         try:
@@ -149,7 +165,7 @@ class EmbeddedLake:
             with out:
                 subprocess.run(
                     words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.home, pass_fds=(held,), check=False,
-                    env={**_clean_environment(), "PYTHONPATH": package_root},
+                    env={**clean_environment(), "PYTHONPATH": package_root},
                 )  # fmt: skip
             os.close(held)
             deadline = time.monotonic() + _START_TIMEOUT_S
@@ -201,14 +217,6 @@ def _reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if "Exception" in line or "Error" in line or "already served" in line]
     return (errors or lines or ["it said nothing"])[-1][:400]
-
-
-def _clean_environment() -> dict[str, str]:
-    """What the lake's processes see of the environment: the engine can read it, so no secret may be in it."""
-    kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
-    return {k: v for k, v in os.environ.items() if k in kept} | {
-        "HOME": "/nonexistent", "TZ": "UTC", "PGTZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
-    }  # fmt: skip
 
 
 def _answers(address: Address) -> bool:

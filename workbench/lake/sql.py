@@ -14,6 +14,7 @@ from workbench.errors import UsageError
 
 __all__ = [
     "CURRENT_SETTINGS",
+    "OWN_TABLES",
     "Column",
     "RAW_COLUMNS",
     "Placement",
@@ -48,6 +49,9 @@ RAW_COLUMNS: tuple[Column, ...] = (
     Column("_synced_at", "DateTime64(3, 'UTC')"),
     Column("_run_id", "String"),
 )
+
+# raw tables that are the workbench's own: no list of a user's tables shows them
+OWN_TABLES = ("raw.skygraph_canary",)
 
 
 def quote(name: str) -> str:
