@@ -50,7 +50,8 @@ def test_plan_has_what_was_written(workspace: Path) -> None:
     assert dict(invoices.columns) == {"notes": "drop", "amount": "Decimal(12, 2)"}
     customers = plan.table("customers")
     assert (customers.from_, customers.watermark, customers.every_s, customers.deleted_column) == ("customers", "", None, "is gone")
-    assert plan.jobs["nightly"] == {"notebook": "jobs/a.ipynb", "at": "02:00"}
+    nightly = plan.jobs["nightly"]
+    assert (nightly.notebook, nightly.when, nightly.timeout_s, nightly.overlap) == ("jobs/a.ipynb", "at 02:00", 3600.0, "skip")
 
 
 def test_files_beside_it_are_merged(workspace: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_run_whose_process_is_gone_is_lost_and_said_so(runs: Runs, place: Path
     elsewhere = JobRun("elsewhere", "gréet", first.notebook, {}, "running", began, host="another-machine", pid=ended.pid)
     lives = JobRun("lives", "gréet", first.notebook, {}, "running", dt.datetime.now(dt.timezone.utc), host=first.host, pid=os.getpid())
     for run in (gone, elsewhere, lives):
-        runs._write(run)
+        runs.write(run)
     status = {run.run_id: run.status for run in runs.history("gréet").runs}
     assert status == {first.run_id: "ok", "gone": "lost", "elsewhere": "running", "lives": "running"}
     assert {r.run_id: r.error for r in runs.history().runs}["gone"].startswith("its process ended without a word")
@@ -201,7 +201,8 @@ def test_a_job_of_the_plan_runs_with_its_parameters(built_shop: Workbench) -> No
     plan = built_shop.settings.workspace / "sync_jobs/more.yml"
     plan.write_text('jobs:\n  nightly: {notebook: jobs/snapshot.ipynb, at: "02:00", parameters: {types: Genre, label: nightly}}\n', "utf-8")
     try:
-        assert [(name, run) for name, _, run in built_shop.jobs().jobs] == [("nightly", None)]
+        (nightly,) = (job for job in built_shop.jobs().jobs if job.name == "nightly")
+        assert (nightly.state, nightly.when, nightly.last_run) == ("never", "at 02:00", None)
         run = built_shop.run("nightly", {"label": "this one"})
         assert (run.status, run.job, dict(run.parameters)) == ("ok", "nightly", {"types": "Genre", "label": "this one"})
         assert "at 02:00" in str(built_shop.jobs()) and "ok" in str(built_shop.jobs())

@@ -13,12 +13,14 @@ import importlib
 import os
 import pkgutil
 import socket
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -243,7 +245,21 @@ def connector_names() -> list[str]:
     from workbench.hermes import connectors
 
     own = [m.name for m in pkgutil.iter_modules(connectors.__path__) if not m.name.startswith("_")]
-    return sorted({*own, *(e.name for e in entry_points(group="skygraph.connectors"))})
+    return sorted({*own, *(e.name for e in _outside())})
+
+
+def _outside() -> tuple[EntryPoint, ...]:
+    """The entry points of outside packages. Looking for them reads the metadata of every package, so it is done when one was installed."""
+    changed = []
+    for place in sys.path:
+        with suppress(OSError):
+            changed.append((place, os.stat(place or ".").st_mtime_ns))
+    return _entry_points(tuple(changed))
+
+
+@lru_cache(maxsize=4)
+def _entry_points(seen: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group="skygraph.connectors"))
 
 
 def find_connector(name: str) -> type[Connector]:
@@ -252,7 +268,7 @@ def find_connector(name: str) -> type[Connector]:
     Raises:
         UnknownName: there is none; names the nearest.
     """
-    for entry in entry_points(group="skygraph.connectors", name=name):
+    for entry in (e for e in _outside() if e.name == name):
         return entry.load().Connector  # type: ignore[no-any-return]
     if name not in connector_names():
         raise UnknownName("connector", name, connector_names())

@@ -146,8 +146,8 @@ class Ledger:
         self._ready = False
 
     def prepare(self) -> None:
-        """Make the databases and tables, with the columns that a later release added; does nothing the second time."""
-        if self._ready:
+        """Make the databases and tables, with the columns that a later release added; does nothing the second time, or for a viewer."""
+        if self._ready or self.lake.is_read_only:
             return
         for database in ("raw", "skygraph"):
             self.lake.create_database(database)

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -344,7 +344,11 @@ class Hermes:
     # --- what there is
 
     def status(self, *, counts: bool = True) -> SyncStatus:
-        """Watermark, lag and last runs of every table of the plan; without `counts` no row is counted."""
+        """Watermark, lag and last runs of every table of the plan; without `counts`, and for a viewer, no row is counted."""
+        if self.lake.is_read_only:
+            seen = "sync_runs" in self.lake.tables("skygraph")
+            states, runs = (self.ledger.states(), self.ledger.last_runs(most=20)) if seen else ({}, {})
+            return read_status(self.plan, states, runs, {}, {}, now=_now())
         self._prepare()
         here = set(self.lake.tables("raw")) if counts else set()
         rows = {
@@ -403,6 +407,14 @@ class Hermes:
         except BlockingIOError:
             return True
         return False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold back every sync of this machine: those that run end first, others wait until the end of the block."""
+        with ExitStack() as held:
+            for table in sorted(self.plan.tables):
+                held.enter_context(self._locked(table))
+            yield
 
     @contextmanager
     def _locked(self, table: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.errors import InvalidFiles, Problem, SourceError, UnknownName, UsageError, nearest
 from workbench.hermes.connector import connector_names, find_connector, option_names
+from workbench.hermes.jobs import Alerts, JobSpec, Limits, parse_alerts, parse_job, parse_limits, wrong_triggers
 from workbench.hermes.watermark import parse_duration
 from workbench.yamlfile import Entry, Fields, read_yaml
 
@@ -88,11 +89,23 @@ class TableJob:
 
 @dataclass(frozen=True)
 class SyncPlan:
-    """All sources, tables and jobs of a workspace, by name."""
+    """All sources, tables and jobs of a workspace, by name; `alerts` are of tables and of jobs that have none of their own."""
 
     sources: Mapping[str, Source]
     tables: Mapping[str, TableJob]
-    jobs: Mapping[str, Mapping[str, Any]]
+    jobs: Mapping[str, JobSpec]
+    alerts: Alerts | None = None
+    limits: Limits = Limits()
+
+    def job(self, name: str) -> JobSpec:
+        """A job by its name.
+
+        Raises:
+            UnknownName: there is none; names the nearest.
+        """
+        if name not in self.jobs:
+            raise UnknownName("job", name, self.jobs, hint=None if self.jobs else "write one under `jobs:` in sync_jobs/tables.yml")
+        return self.jobs[name]
 
     def table(self, name: str) -> TableJob:
         """A table by its name, with or without `raw.`.
@@ -115,7 +128,9 @@ def load_plan(workspace: Path) -> SyncPlan:
     problems: list[Problem] = []
     sources: dict[str, Source] = {}
     tables: dict[str, TableJob] = {}
-    jobs: dict[str, Mapping[str, Any]] = {}
+    jobs: dict[str, JobSpec] = {}
+    alerts: Alerts | None = None
+    limits = Limits()
     lines: dict[tuple[str, str], Entry] = {}
     rest: dict[str, dict[str, Entry]] = {}
     for path in sorted((workspace / "sync_jobs").glob("*.yml")):
@@ -123,7 +138,9 @@ def load_plan(workspace: Path) -> SyncPlan:
         if entry is None:
             continue
         top = Fields(entry, "a sync_jobs file", problems)
-        for kind, found in (("source", top.mapping("sources", {})), ("table", top.mapping("tables", {}))):
+        for kind, found in (
+            ("source", top.mapping("sources", {})), ("table", top.mapping("tables", {})), ("job", top.mapping("jobs", {})),
+        ):  # fmt: skip
             for name, body in found.items():
                 if (first := lines.get((kind, name))) is not None:
                     problems.append(Problem(body.file, body.line, f"{kind} {name!r} stands in {first.file}:{first.line} already"))
@@ -131,9 +148,20 @@ def load_plan(workspace: Path) -> SyncPlan:
                 lines[kind, name] = body
                 if kind == "source":
                     sources[name] = _source(name, body, problems)
+                elif kind == "job":
+                    jobs[name] = parse_job(name, body, problems)
                 else:
                     tables[name], rest[name] = _table(name, body, problems)
-        jobs.update({name: body.plain() for name, body in top.mapping("jobs", {}).items()})
+        for what in ("alerts", "limits"):
+            written = top.entry_of(what)
+            if written is None:
+                continue
+            if (earlier := lines.setdefault((what, ""), written)) is not written:
+                problems.append(Problem(written.file, written.line, f"{what} stand in {earlier.file}:{earlier.line} already"))
+            elif what == "alerts":
+                alerts = parse_alerts(written, "alerts", problems)
+            else:
+                limits = parse_limits(written, problems)
         top.done()
     for name, job in tables.items():
         if job.source and job.source not in sources:
@@ -150,9 +178,10 @@ def load_plan(workspace: Path) -> SyncPlan:
         for key, value in rest[name].items():  # nobody knows what its connector takes; what looks like a key of ours is said
             if near := nearest(key, _TABLE_KEYS):
                 problems.append(Problem(value.file, value.line, f"unknown key {key!r} of table {name!r}; did you mean {near[0]!r}?"))
+    problems += wrong_triggers(jobs, list(tables))
     if problems:
         raise InvalidFiles("sync_jobs", problems)
-    return SyncPlan(sources, tables, jobs)
+    return SyncPlan(sources, tables, jobs, alerts, limits)
 
 
 def _source(name: str, body: Entry, problems: list[Problem]) -> Source:

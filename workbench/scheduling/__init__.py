@@ -1,11 +1,13 @@
-"""Scheduling: notebooks run with parameters, each in a process of its own, and what came of it.
+"""Scheduling: notebooks run with parameters, each in a process of its own, when they are due, and what came of it.
 
-It owns papermill, the outputs under `.skygraph/runs/` and the table `skygraph.job_runs`. It does not know what a notebook does.
+It owns papermill and `schedule`, the journal and the outputs under `.skygraph/`, and the table `skygraph.job_runs`. It does not know what
+a notebook does.
 """
 
 from __future__ import annotations
 
+from workbench.scheduling.answers import JobHistory, JobList, JobRun, JobState
 from workbench.scheduling.parameters import Parameter, read_parameters
-from workbench.scheduling.runs import JobHistory, JobList, JobRun, Runs
+from workbench.scheduling.runs import Runs
 
-__all__ = ["JobHistory", "JobList", "JobRun", "Parameter", "Runs", "read_parameters"]
+__all__ = ["JobHistory", "JobList", "JobRun", "JobState", "Parameter", "Runs", "read_parameters"]

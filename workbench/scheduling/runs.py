@@ -1,6 +1,7 @@
 """Runs of notebooks: each in a process of its own, its outcome decided by what happened, a row of `skygraph.job_runs` for it.
 
-The row is written when the run begins and again when it ends; one whose process is gone without an end is `lost`.
+The journal has each run before it begins and when it has ended; the lake gets it from there, when it answers. One whose process is gone
+without an end is `lost`.
 """
 
 from __future__ import annotations
@@ -8,31 +9,29 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import selectors
-import signal
-import subprocess
-import sys
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import SkyGraphError
-from workbench.kernel import write_kernel
-from workbench.lake.sql import Column, create_replacing
+from workbench.answer import to_json
+from workbench.errors import LakeError, LakeUnavailable, QueryError
+from workbench.lake.sql import Column, create_replacing, quote, quote_table
 from workbench.log import logger
+from workbench.scheduling.answers import JobHistory, JobRun
+from workbench.scheduling.journal import Journal
 from workbench.scheduling.parameters import typed
+from workbench.scheduling.pool import Worker, end_processes, start_time
 
 if TYPE_CHECKING:
     from workbench.lake import Lake
     from workbench.settings import Settings
 
-__all__ = ["JobHistory", "JobList", "JobRun", "Runs"]
+__all__ = ["Runs"]
 
 TABLE = "skygraph.job_runs"
 _COLUMNS = (
@@ -49,112 +48,21 @@ _COLUMNS = (
     Column("host", "String"),
     Column("pid", "UInt32"),
     Column("_version", "UInt64"),
+    Column("due_at", "Nullable(DateTime64(3, 'UTC'))"),
+    Column("attempt", "UInt16"),
+    Column("result", "String"),
 )
+_ADDED = ("due_at", "attempt", "result")  # since the first version of the table
 _KEPT = 50  # outputs of one job
-_PATIENCE_S = 10.0  # for a worker that was asked to stop
 _LOST = "its process ended without a word: killed, or the machine went down"
+_UNKNOWN_TABLE = 60
 
 Progress = Callable[[str, int, int], None]
+Told = Callable[[JobRun], None]
 
 
-@dataclass(frozen=True)
-class JobRun(Answer):
-    """One run of a notebook.
-
-    `status` is running, ok, failed (a cell or the notebook is wrong), timeout, killed (its kernel or process was), stopped (by a
-    person) or lost (its process is gone without an end). `output` is the notebook with what it gave, a page (`.html`) beside it, both
-    under the workspace's `.skygraph/`. `peak_mb` is the most memory that the kernel held, None when nobody could tell.
-    """
-
-    run_id: str
-    job: str
-    notebook: str
-    parameters: Mapping[str, Any]
-    status: str
-    started_at: dt.datetime
-    finished_at: dt.datetime | None = None
-    peak_mb: float | None = None
-    error: str = ""
-    output: str = ""
-    host: str = ""
-    pid: int = 0
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended otherwise than well."""
-        return self.status not in ("ok", "running")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took; None while it runs, and for one that is lost."""
-        return None if self.finished_at is None or self.status == "lost" else (self.finished_at - self.started_at).total_seconds()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run as data."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"seconds": self.seconds}
-
-    def blocks(self) -> Iterator[Block]:
-        """What came of it, and where its output is."""
-        took = "" if self.seconds is None else f" in {self.seconds:.1f} s"
-        memory = f", at most {self.peak_mb:,.0f} MB" if self.peak_mb else ""
-        yield Note(f"{self.job}: {self.status}{took}{memory}", "bad" if self.failed else "good")
-        if self.error:
-            yield Note(self.error, "bad")
-        if self.output:
-            yield Note(self.output, "quiet")
-
-
-@dataclass(frozen=True)
-class JobHistory(Answer):
-    """Past runs, the newest first."""
-
-    runs: tuple[JobRun, ...]
-
-    def to_dict(self) -> Any:
-        """A row per run."""
-        return [run.to_dict() for run in self.runs]
-
-    def blocks(self) -> Iterator[Block]:
-        """A grid, then every error in full."""
-        yield Grid(
-            ["job", "status", "started", "seconds", "MB", "parameters"],
-            [
-                [r.job, r.status, r.started_at, None if r.seconds is None else round(r.seconds, 1), r.peak_mb and round(r.peak_mb),
-                 " ".join(f"{k}={v}" for k, v in r.parameters.items())]
-                for r in self.runs
-            ],
-            empty="no notebook was run yet; `skygraph run jobs/sync.ipynb`",
-        )  # fmt: skip
-        for run in self.runs:
-            if run.error:
-                yield Note(f"{run.job}, {run.started_at:%Y-%m-%d %H:%M:%S}: {run.error}", "bad")
-
-
-@dataclass(frozen=True)
-class JobList(Answer):
-    """The jobs of a plan: name, what the YAML says of it, its last run."""
-
-    jobs: tuple[tuple[str, Mapping[str, Any], JobRun | None], ...]
-
-    def to_dict(self) -> Any:
-        """A row per job; `last_run` is None for one that never ran."""
-        return [{"job": name, **job, "last_run": run.to_dict() if run else None} for name, job, run in self.jobs]
-
-    def blocks(self) -> Iterator[Block]:
-        """A grid."""
-        yield Grid(
-            ["job", "notebook", "when", "parameters", "last run", "status"],
-            [
-                [name, job.get("notebook", ""), _when(job), " ".join(f"{k}={v}" for k, v in (job.get("parameters") or {}).items()),
-                 run and run.started_at, run.status if run else "never"]
-                for name, job, run in self.jobs
-            ],
-            empty="no job yet; write one under `jobs:` in sync_jobs/tables.yml",
-        )  # fmt: skip
-
-
-def _when(job: Mapping[str, Any]) -> str:
-    return f"every {job['every']}" if job.get("every") else f"at {job['at']}" if job.get("at") else ""
+def _nothing(_: JobRun) -> None:
+    """Do nothing."""
 
 
 class Runs:
@@ -163,6 +71,7 @@ class Runs:
     def __init__(self, lake: Lake, settings: Settings) -> None:
         self.lake, self.settings = lake, settings
         self.folder = settings.state_dir / "runs"
+        self.journal = Journal(settings.state_dir / "scheduler")
         self._ready = False
 
     # --- one run
@@ -174,162 +83,251 @@ class Runs:
         *,
         job: str = "",
         timeout_s: float | None = None,
+        keep: int = _KEPT,
         progress: Progress | None = None,
     ) -> JobRun:
         """Run a notebook with these parameters (texts or values) and wait for its end. `job` names it in the history.
 
-        It runs in its own folder as a process of its own, with the workspace's kernel; `timeout_s` is for the whole run. An interrupt
-        stops it, kernel and all, and is kept as such.
+        It runs in its own folder as a process of its own, with the workspace's kernel; `timeout_s` is for the whole run, from when its
+        kernel is ready. An interrupt stops it, kernel and all, and is kept as such. A lake that does not answer is no error here.
 
         Raises:
             UsageError, UnknownName: no such notebook or parameter, or a value of another type; no kernel was started.
-        """  # fmt: skip
-        values = typed(notebook, parameters or {})
-        self._prepare()
-        started, run_id = _now(), str(uuid.uuid4())
-        name = job or notebook.stem
-        folder = self.folder / _file_name(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        output = folder / f"{started:%Y%m%dT%H%M%S}-{run_id[:8]}.ipynb"
-        run = JobRun(run_id, name, self._short(notebook), values, "running", started, output=str(output), host=_host(), pid=os.getpid())
-        self._write(run)
-        log = logger(job=name, run_id=run_id)
-        log.info("notebook begins", notebook=run.notebook)
+        """
+        run = self.new(notebook, parameters, job=job)
+        self.settings.make_state_dir()
+        self.write(run)
+        worker = Worker(self.settings)
         try:
-            run = self._work(run, notebook, output, timeout_s, progress)
+            run = self.work(run, notebook, worker, timeout_s=timeout_s, progress=progress)
         except KeyboardInterrupt:
-            self._write(replace(run, status="stopped", error="stopped before its end", finished_at=_now()))
+            self.write(replace(run, status="stopped", error="stopped before its end", finished_at=_now()))
+            self._try_to_ship()
             raise
-        self._write(run)
-        _forget_old(folder)
-        log.info("notebook ended", status=run.status, elapsed_s=run.seconds, peak_mb=run.peak_mb, error=run.error or None)
+        finally:
+            worker.close()
+        self.write(run)
+        self.tidy(run, keep=keep)
+        self._try_to_ship()
         return run
 
-    def _work(self, run: JobRun, notebook: Path, output: Path, timeout_s: float | None, progress: Progress | None) -> JobRun:
-        path = write_kernel(self.settings.state_dir / "jupyter", self.settings.workspace)
-        environ = {**self.settings.environment(), "JUPYTER_PATH": path, "SKYGRAPH_BATCH": "1", "SKYGRAPH_RUN_ID": run.run_id}
-        told = output.with_suffix(".log")
-        with open(told, "wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "workbench.scheduling.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                cwd=notebook.parent, env=environ, start_new_session=True,
-            )  # fmt: skip
+    def new(
+        self,
+        notebook: Path,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        job: str = "",
+        due_at: dt.datetime | None = None,
+        attempt: int = 1,
+    ) -> JobRun:
+        """A run that has not begun, written nowhere yet.
+
+        Raises:
+            UsageError, UnknownName: no such notebook or parameter, or a value of another type.
+        """
+        values = typed(notebook, parameters or {})
+        started, run_id = _now(), str(uuid.uuid4())
+        name = job or notebook.stem
+        output = self.folder / _file_name(name) / f"{started:%Y%m%dT%H%M%S}-{run_id[:8]}.ipynb"
+        return JobRun(
+            run_id, name, self.short(notebook), values, "running", started, output=str(output), host=host_name(), pid=os.getpid(),
+            due_at=due_at, attempt=attempt,
+        )  # fmt: skip
+
+    def work(
+        self,
+        run: JobRun,
+        notebook: Path,
+        worker: Worker,
+        *,
+        timeout_s: float | None = None,
+        environ: Mapping[str, str] | None = None,
+        begun: Told = _nothing,
+        progress: Progress | None = None,
+    ) -> JobRun:
+        """Do a run in this worker, and wait for its end; the run with what came of it, not written yet.
+
+        `begun` is called within the change of the journal that precedes the notebook's first line.
+        """
+        output = Path(run.output)
+        log = logger(job=run.job, run_id=run.run_id)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        told, result = _files(output)
+        is_ready = worker.wait_ready()
+        me = os.getpid()
+        with self.journal.change():
+            self.write(run, [(me, start_time(me) or 0.0), *worker.processes])
+            begun(run)
+        log.info("notebook begins", notebook=run.notebook, parameters=dict(run.parameters), due_at=run.due_at, attempt=run.attempt)
         said: dict[str, Any] = {}
         ended_by = ""
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            job = {"notebook": str(notebook.resolve()), "output": str(output), "parameters": dict(run.parameters)}
-            with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(job).encode() + b"\n")
-                process.stdin.close()
-            deadline = None if timeout_s is None else time.monotonic() + timeout_s
-            for line in _lines(process.stdout, deadline):
-                if line is None:
-                    ended_by = "timeout"
-                    break
-                said = line
-                if progress and "cell" in said:
-                    progress(f"{run.job}: cell {said['cell']} of {said['of']}", said["cell"] - 1, said["of"])
+            if is_ready:
+                worker.begin({
+                    "notebook": str(notebook.resolve()), "output": str(output), "outcome": str(told), "parameters": dict(run.parameters),
+                    "environ": {"SKYGRAPH_RUN_ID": run.run_id, "SKYGRAPH_RESULT": str(result), **(environ or {})},
+                })  # fmt: skip
+                deadline = None if timeout_s is None else time.monotonic() + timeout_s
+                for line in worker.lines(deadline):
+                    if line is None:
+                        ended_by = "timeout"
+                        break
+                    said = line
+                    if progress and "cell" in said:
+                        progress(f"{run.job}: cell {said['cell']} of {said['of']}", said["cell"] - 1, said["of"])
         finally:
-            _end(process)
-        told.unlink(missing_ok=True) if "status" in said else None
-        run = replace(run, finished_at=_now(), output=str(output) if output.exists() else "")
+            worker.end()
+        run = replace(run, finished_at=_now(), output=str(output) if output.exists() else "", result=_read(result))
         if ended_by:
-            return replace(run, status="timeout", error=f"it took longer than {timeout_s:g} s, and was ended")
-        if "status" not in said:
-            tail = told.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if told.exists() else []
-            return replace(run, status="killed", error="; ".join([f"its process ended with status {process.returncode}", *tail]))
-        return replace(run, status=said["status"], error=said["error"], peak_mb=said["peak_mb"])
+            run = replace(run, status="timeout", error=f"it took longer than {timeout_s:g} s, and was ended")
+        elif "status" in said:
+            run = replace(run, status=said["status"], error=said["error"], peak_mb=said["peak_mb"])
+        else:
+            status = worker.process.returncode
+            run = replace(run, status="killed", error="; ".join(t for t in (f"its process ended with status {status}", worker.said()) if t))
+        log.info("notebook ended", status=run.status, elapsed_s=run.seconds, peak_mb=run.peak_mb, error=run.error or None)
+        return run
 
-    def _short(self, notebook: Path) -> str:
+    def tidy(self, run: JobRun, *, keep: int = _KEPT) -> None:
+        """After a run is written: drop what only helped it, and the outputs that are too old. A disk that refuses is no error."""
+        with suppress(OSError):
+            folder = self.folder / _file_name(run.job)
+            if run.output:
+                for path in _files(Path(run.output)):
+                    path.unlink(missing_ok=True)
+            _forget_old(folder, keep)
+
+    def short(self, notebook: Path) -> str:
+        """A notebook's name as people know it: from the workspace, when it lies there."""
         with suppress(ValueError):
             return str(notebook.resolve().relative_to(self.settings.workspace.resolve()))
         return str(notebook)
 
     # --- what was run
 
+    def write(self, run: JobRun, processes: list[tuple[int, float]] | None = None) -> None:
+        """Write a run to the journal as it is now."""
+        facts = {**run.facts(), "parameters": dict(run.parameters), "result": dict(run.result)}
+        self.journal.write_run(json.loads(json.dumps(facts, default=str)), time.time_ns() // 1000, processes)
+
+    def reap(self) -> list[JobRun]:
+        """End what is left of runs whose owner is gone; each is what its worker wrote last, or `lost`."""
+        ended = []
+        if not self.journal.exists:
+            return []
+        for facts, processes in self.journal.running():
+            run = JobRun.of(facts)
+            if run.host != host_name() or _lives(run, processes):
+                continue
+            if not end_processes(processes[1:]):
+                continue  # it cannot be ended: it is looked at again
+            said, result = (_read(path) for path in _files(Path(run.output))) if run.output else ({}, {})
+            run = replace(run, finished_at=_now(), result=result)
+            if "status" in said:
+                run = replace(run, status=said["status"], error=said["error"], peak_mb=said["peak_mb"])
+            else:
+                run = replace(run, status="lost", error=_LOST)
+            self.write(run)
+            self.tidy(run)
+            logger(job=run.job, run_id=run.run_id).warning("a run had lost its owner", status=run.status)
+            ended.append(run)
+        return ended
+
     def history(self, job: str = "", *, limit: int = 50) -> JobHistory:
-        """Past runs of a job or of all, the newest first. A run whose process is gone is `lost` from now on."""
-        self._prepare()
-        for run in self._read("where status = 'running' and host = {host:String}", {"host": _host()}):
-            if not _lives(run):
-                self._write(replace(run, status="lost", error=_LOST, finished_at=_now()))
-        where = "where job = {job:String}" if job else ""
-        return JobHistory(tuple(self._read(f"{where} order by started_at desc, run_id limit {{n:UInt32}}", {"job": job, "n": limit})))
+        """Past runs of a job or of all, the newest first, from the lake. A run whose process is gone is `lost` from now on.
 
-    def _read(self, rest: str, parameters: Mapping[str, Any]) -> list[JobRun]:
-        found = self.lake.rows(f"select * except _version from {TABLE} {rest}", parameters)
-        return [JobRun(**{**row, "parameters": json.loads(row["parameters"])}) for row in found]
+        When the lake does not answer, those that this machine's journal knows.
+        """
+        self.reap()
+        try:
+            with suppress(QueryError):  # who may only read, reads
+                self.ship()
+            where = "where job = {job:String}" if job else ""
+            rest = f"{where} order by started_at desc, run_id limit {{n:UInt32}}"
+            found = self.lake.rows(f"select * except _version from {TABLE} {rest}", {"job": job, "n": limit})
+        except LakeUnavailable as error:
+            runs = tuple(JobRun.of(facts) for facts in self.journal.runs(job, limit))
+            return JobHistory(runs, f"of this machine's journal: {error.message}")
+        except QueryError as error:
+            if error.code != _UNKNOWN_TABLE:
+                raise
+            found = []
+        return JobHistory(tuple(_run(row) for row in found))
 
-    def _prepare(self) -> None:
+    def ship(self) -> int:
+        """Bring to the lake what it has not of the journal; how many rows. Doing it twice changes nothing.
+
+        Raises:
+            LakeUnavailable: the lake does not answer.
+        """
         if not self._ready:
             self.lake.create_database("skygraph")
             ddl = create_replacing(TABLE, _COLUMNS, key=["job", "started_at", "run_id"], version="_version", placement=self.lake.placement)
             self.lake.command(ddl, retry=True)
+            added = ", ".join(f"add column if not exists {quote(c.name)} {c.type}" for c in _COLUMNS if c.name in _ADDED)
+            self.lake.command(f"alter table {quote_table(TABLE)}{self.lake.placement.on_cluster} {added}", retry=True)
             self._ready = True
+        waiting = self.journal.unshipped() if self.journal.exists else []
+        if not waiting:
+            return 0
+        lines = []
+        for version, facts in waiting:
+            row = {**facts, "parameters": json.dumps(facts["parameters"]), "result": json.dumps(facts["result"]), "_version": version}
+            lines.append(json.dumps(row).encode() + b"\n")
+        try:
+            self.lake.insert_stream(TABLE, iter(lines), "JSONEachRow")
+        except QueryError as error:
+            self._ready = error.code != _UNKNOWN_TABLE and self._ready  # dropped since: it is made again
+            raise
+        self.journal.shipped({facts["run_id"]: version for version, facts in waiting})
+        return len(waiting)
 
-    def _write(self, run: JobRun) -> None:
-        row = {f.name: getattr(run, f.name) for f in fields(run)}
-        row |= {"parameters": json.dumps(dict(run.parameters), default=str), "_version": time.time_ns() // 1000}
-        self.lake.insert_stream(TABLE, iter([json.dumps(row, default=_time_text).encode() + b"\n"]), "JSONEachRow")
-
-
-def _lines(stdout: IO[bytes], deadline: float | None) -> Iterator[dict[str, Any] | None]:
-    """The lines that a worker says, until it ends; None once, in place of the next, when the deadline comes first."""
-    pending = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                yield None
-                return
-            if not selector.select(left):
-                continue
-            block = os.read(stdout.fileno(), 65536)
-            if not block:
-                return
-            *whole, pending = (pending + block).split(b"\n")
-            for line in whole:
-                with suppress(ValueError):
-                    yield json.loads(line)
+    def _try_to_ship(self) -> None:
+        try:
+            self.ship()
+        except LakeError as error:
+            logger().warning("runs wait in the journal for the lake", error=error.message)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a worker that has not ended, and the kernel it started, which lives in a session of its own."""
-    import psutil
-
-    with suppress(psutil.NoSuchProcess):
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+def _run(row: Mapping[str, Any]) -> JobRun:
+    return JobRun(**{**row, "parameters": json.loads(row["parameters"] or "{}"), "result": json.loads(row["result"] or "{}"),
+                     "attempt": row["attempt"] or 1})  # fmt: skip
 
 
-def _lives(run: JobRun) -> bool:
-    """Whether the process that runs it is still there, and not another one that got its number."""
-    import psutil
+def _files(output: Path) -> tuple[Path, Path]:
+    """Beside an output: what the worker says came of it, and what the notebook told."""
+    return output.with_suffix(".outcome.json"), output.with_suffix(".result.json")
 
-    try:
-        return bool(psutil.Process(run.pid).create_time() <= run.started_at.timestamp() + 1)
-    except psutil.NoSuchProcess:
+
+def tell(facts: Mapping[str, Any]) -> None:
+    """Within a run: add these to what it tells. Nothing elsewhere."""
+    if not (named := os.environ.get("SKYGRAPH_RESULT")):
+        return
+    path = Path(named)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({**_read(path), **to_json(facts)}), encoding="utf-8")
+    new.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _lives(run: JobRun, processes: list[tuple[int, float]]) -> bool:
+    """Whether the process that owns it is still there, and not another one that got its number."""
+    started = start_time(run.pid)
+    if started is None:
         return False
+    return abs(started - processes[0][1]) < 1.0 if processes else started <= run.started_at.timestamp() + 1
 
 
-def _forget_old(folder: Path) -> None:
+def _forget_old(folder: Path, keep: int = _KEPT) -> None:
     """Keep the newest outputs of a job."""
-    for old in sorted(folder.glob("*.ipynb"), reverse=True)[_KEPT:]:
-        for path in (old, old.with_suffix(".html"), old.with_suffix(".log")):
+    for old in sorted(folder.glob("*.ipynb"), reverse=True)[keep:]:
+        for path in (old, old.with_suffix(".html"), *_files(old)):
             path.unlink(missing_ok=True)
 
 
@@ -343,7 +341,8 @@ def _file_name(job: str) -> str:
     return job if plain == job and job.strip(".") else f"{plain}-{zlib.crc32(job.encode()):08x}"
 
 
-def _host() -> str:
+def host_name() -> str:
+    """This machine, as the runs name it."""
     import socket
 
     return socket.gethostname()
@@ -353,9 +352,3 @@ def _now() -> dt.datetime:
     """The time to the millisecond, as the table keeps it."""
     now = dt.datetime.now(dt.timezone.utc)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
-def _time_text(value: Any) -> str:
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    raise SkyGraphError(f"{value!r} cannot be kept")
