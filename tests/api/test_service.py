@@ -1,4 +1,4 @@
-"""The API as a process: started once, found by others, stopped in order; and `python -m workbench.api` on a real socket."""
+"""The API as a process, `python -m workbench.api`, on a real socket: one per workspace, stopped in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +23,7 @@ from tests.conftest import free_port
 from workbench import Workbench
 from workbench.errors import SkyGraphError
 from workbench.lake import Lake
-from workbench.services import ApiService
+from workbench.presence import Facts, pid_of, read_facts
 from workbench.settings import Settings
 
 
@@ -34,23 +33,62 @@ def get(url: str, **headers: str) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
+class Process:
+    """The API of a workspace as a process of this test's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.home, self.log = settings, settings.state_dir / "api", settings.state_dir / "log/api.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Facts:
+        """Start it and wait until it answers; what it told."""
+        printed = self.settings.make_state_dir() / "api.out"
+        if self.process is not None:
+            self.process.wait(30)
+        with open(printed, "wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "workbench.api"], env=self.settings.environment(), cwd=self.settings.workspace, stdout=out,
+                stderr=out,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while (facts := self.running()) is None:
+            assert time.monotonic() < deadline
+            if self.process.poll() is not None:
+                raise SkyGraphError(printed.read_text(encoding="utf-8"))
+            time.sleep(0.02)
+        return facts
+
+    def running(self) -> Facts | None:
+        return read_facts(self.home)
+
+    def pid(self) -> int | None:
+        return pid_of(self.home)
+
+    def stop(self) -> bool:
+        """End it in order; whether it ran."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        self.process.terminate()
+        return self.process.wait(30) == 0
+
+
 @pytest.fixture
-def service(own_shop: Workbench) -> Iterator[ApiService]:
+def service(own_shop: Workbench) -> Iterator[Process]:
     """The service of a workspace on the shop's lake, on a free port; stopped at the end."""
     url = own_shop.settings.clickhouse_url
-    made = ApiService(Settings.load(own_shop.settings.workspace, environ={}, clickhouse_url=url, api_port=free_port()))
+    made = Process(Settings.load(own_shop.settings.workspace, environ={}, clickhouse_url=url, api_port=free_port()))
     yield made
     made.stop()
 
 
-def test_it_starts_answers_and_stops_in_order(service: ApiService, until: Callable[..., None]) -> None:
+def test_it_starts_answers_and_stops_in_order(service: Process, until: Callable[..., None]) -> None:
     assert (service.running(), service.stop()) == (None, False)
-    api = service.ensure()
+    api = service.start()
     assert api.port == service.settings.api_port
     assert api.url == f"http://localhost:{api.port}"
     status, page = get(f"{api.url}/api/v1/objects/Genre?limit=2", **{"X-Request-ID": "over-a-socket"})
     assert (status, len(page["rows"])) == (200, 2)
-    assert service.ensure() == service.running() == api  # again: the same process
+    assert service.running() == api
     listening = {c.laddr.ip for c in psutil.Process(api.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
     password = service.settings.clickhouse_url.split(":")[2].partition("@")[0]
@@ -63,34 +101,23 @@ def test_it_starts_answers_and_stops_in_order(service: ApiService, until: Callab
     assert [line["path"] for line in lines if line.get("request_id") == "over-a-socket"] == ["/api/v1/objects/Genre"]
 
 
-def test_starters_at_the_same_moment_get_one_process(service: ApiService) -> None:
-    found: list[Any] = []
-    starters = [threading.Thread(target=lambda: found.append(service.ensure())) for _ in range(4)]
-    for starter in starters:
-        starter.start()
-    for starter in starters:
-        starter.join()
-    assert len(found) == 4
-    assert len(set(found)) == 1
+def test_a_second_one_is_refused_and_one_that_was_killed_is_no_longer_there(service: Process, until: Callable[..., None]) -> None:
+    first = service.start()
     again = subprocess.run(
         [sys.executable, "-m", "workbench.api", "--workspace", str(service.settings.workspace)], capture_output=True, text=True, timeout=60
     )
     assert (again.returncode, again.stdout) == (1, "")
-    assert f"runs already (process {found[0].pid})" in again.stderr
-
-
-def test_one_that_was_killed_is_no_longer_there_and_starts_again(service: ApiService, until: Callable[..., None]) -> None:
-    first = service.ensure()
+    assert f"runs already (process {first.pid})" in again.stderr
     os.kill(first.pid, signal.SIGKILL)
     until(lambda: service.running() is None)
-    second = service.ensure()
+    second = service.start()
     assert second.pid != first.pid
-    assert get(f"{second.url}/health")[0] == 200
+    assert get(f"{second.url}/health/live")[0] == 200
 
 
-def test_a_request_that_runs_may_end_when_it_is_told_to_stop(service: ApiService, until: Callable[..., None]) -> None:
+def test_a_request_that_runs_may_end_when_it_is_told_to_stop(service: Process, until: Callable[..., None]) -> None:
     """A file that is being read slowly: the server is told to end in the middle of it."""
-    api = service.ensure()
+    api = service.start()
     with httpx.stream("GET", f"{api.url}/api/v1/objects/Track?format=jsonl", timeout=30, trust_env=False) as answer:
         blocks = answer.iter_bytes(1000)
         head = next(blocks)
@@ -104,9 +131,9 @@ def test_a_request_that_runs_may_end_when_it_is_told_to_stop(service: ApiService
         socket.create_connection(("127.0.0.1", api.port), timeout=5).close()
 
 
-def test_it_ends_within_seconds_though_somebody_waits_forever(service: ApiService, until: Callable[..., None]) -> None:
+def test_it_ends_within_seconds_though_somebody_waits_forever(service: Process, until: Callable[..., None]) -> None:
     """Connections that never finish their request, and a statement that takes as long as it wants."""
-    api = service.ensure()
+    api = service.start()
     idle = [socket.create_connection(("127.0.0.1", api.port)) for _ in range(3)]
     for one in idle:
         one.sendall(b"POST /api/v1/snapshots HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
@@ -121,8 +148,8 @@ def test_a_read_that_takes_too_long_is_ended_with_the_process(lake: Lake, settin
     add_model(settings.workspace, "Forever", "dim_forever", "id", "integer")
     lake.create_database("marts")
     lake.command("create view marts.dim_forever as select toInt64(max(cityHash64(number)) % 2) as id from numbers(1000000000000)")
-    service = ApiService(Settings.load(settings.workspace, environ={}, clickhouse_url=settings.clickhouse_url, api_port=free_port()))
-    api = service.ensure()
+    service = Process(Settings.load(settings.workspace, environ={}, clickhouse_url=settings.clickhouse_url, api_port=free_port()))
+    api = service.start()
     answers: list[int] = []
 
     def ask() -> None:
@@ -149,9 +176,9 @@ def test_a_port_that_was_asked_for_and_is_taken_is_told(own_shop: Workbench) -> 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        service = ApiService(Settings.load(own_shop.settings.workspace, environ={}, api_port=port))
+        service = Process(Settings.load(own_shop.settings.workspace, environ={}, api_port=port))
         with pytest.raises(SkyGraphError, match=rf"port {port} was asked for \(api_port\) and is taken by") as told:
-            service.ensure()
+            service.start()
         assert "Traceback" not in str(told.value)
         assert service.running() is None
 
@@ -172,13 +199,13 @@ def test_a_default_port_that_is_taken_gives_way_and_says_so(own_shop: Workbench,
 
 def test_beyond_loopback_it_needs_the_token_and_never_says_it(own_shop: Workbench) -> None:
     workspace, port = own_shop.settings.workspace, free_port()
-    bare = ApiService(Settings.load(workspace, environ={}, api_host="0.0.0.0", api_port=port))
+    bare = Process(Settings.load(workspace, environ={}, api_host="0.0.0.0", api_port=port))
     with pytest.raises(SkyGraphError, match="without a token"):
-        bare.ensure()
+        bare.start()
     environ = {"SKYGRAPH_API_TOKEN": TOKEN, "SKYGRAPH_API_HOST": "0.0.0.0"}
-    service = ApiService(Settings.load(workspace, environ=environ, api_port=port, clickhouse_url=own_shop.settings.clickhouse_url))
+    service = Process(Settings.load(workspace, environ=environ, api_port=port, clickhouse_url=own_shop.settings.clickhouse_url))
     try:
-        api = service.ensure()
+        api = service.start()
         assert get(f"http://127.0.0.1:{api.port}/health")[0] == 401
         assert get(f"http://127.0.0.1:{api.port}/health", Authorization=f"Bearer {TOKEN}")[0] == 200
         assert not [word for word in psutil.Process(api.pid).cmdline() if TOKEN in word]
@@ -188,8 +215,8 @@ def test_beyond_loopback_it_needs_the_token_and_never_says_it(own_shop: Workbenc
     assert TOKEN not in "".join(path.read_text(encoding="utf-8") for path in service.home.iterdir())
 
 
-def test_headers_without_end_are_refused_on_the_socket(service: ApiService) -> None:
-    api = service.ensure()
+def test_headers_without_end_are_refused_on_the_socket(service: Process) -> None:
+    api = service.start()
     with socket.create_connection(("127.0.0.1", api.port), timeout=30) as raw:
         raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Filler: " + b"x" * 200_000 + b"\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 4")
@@ -197,28 +224,3 @@ def test_headers_without_end_are_refused_on_the_socket(service: ApiService) -> N
         with socket.create_connection(("127.0.0.1", api.port), timeout=30) as raw:
             raw.sendall(b"GET /health HTTP/1.1\r\n" + two + b"\r\n")
             assert raw.recv(100).startswith(b"HTTP/1.1 4"), two
-
-
-def test_commands_start_list_and_stop_it(own_shop: Workbench, tmp_path: Path) -> None:
-    """`skygraph up skygraph-api`, `ps`, `logs`, `down`, as processes."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("SKYGRAPH_")}
-    environ = {**kept, "SKYGRAPH_CLICKHOUSE_URL": own_shop.settings.clickhouse_url, "SKYGRAPH_API_PORT": str(free_port())}
-
-    def skygraph(*words: str) -> Any:
-        command = [sys.executable, "-m", "workbench.cli", "--workspace", str(own_shop.settings.workspace), *words, "--json"]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    try:
-        up = skygraph("up", "skygraph-api")
-        assert set(up) == {"skygraph-api"}
-        assert get(f"{up['skygraph-api']['address']}/health")[0] == 200
-        told = {row["service"]: row for row in skygraph("ps")}
-        assert told["skygraph-api"]["pid"] == up["skygraph-api"]["pid"]
-        assert told["clickhouse"]["state"] == "external"
-        assert any('"api started"' in line for line in skygraph("logs", "skygraph-api"))
-    finally:
-        down = skygraph("down")
-    assert down["services"] == ["skygraph-api"]
-    assert [row["service"] for row in skygraph("ps")] == ["clickhouse"]

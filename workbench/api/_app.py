@@ -23,6 +23,7 @@ from workbench.api._answers import as_error, error_reply, reply
 from workbench.api._guard import Guard, Policy
 from workbench.bench import Workbench
 from workbench.errors import SkyGraphError
+from workbench.health import Watch
 from workbench.lake import reads_within
 from workbench.log import logger
 
@@ -50,6 +51,7 @@ def create_app(bench: Workbench) -> FastAPI:
         lifespan=_life, swagger_ui_oauth2_redirect_url=None,
     )  # fmt: skip
     app.state.bench = bench
+    app.state.watch = Watch(bench.health)
     for name in resources():
         router: APIRouter = importlib.import_module(f"workbench.api.{name}").router
         for route in router.routes:
@@ -91,6 +93,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     _ = bench.lake, bench.transforms, bench.live, bench.eidolon  # each once, before threads ask for it
     await run_in_threadpool(bench.live.watch)
     yield
+    app.state.watch.close()
     await run_in_threadpool(bench.live.close)
     await run_in_threadpool(bench.stop)  # what is still read or synced: nobody waits for it any more
 

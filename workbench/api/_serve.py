@@ -1,24 +1,17 @@
 """The API as a process: one per workspace, found by others through a lock and a file, and stopped in order.
 
-`.skygraph/api/lock` is held for as long as the process lives and holds its number; `server.json` says where it listens.
+Its lock and its address are in `.skygraph/api/` (see `workbench.presence`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import errno
-import fcntl
-import json
 import logging
 import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,9 +20,10 @@ import uvicorn
 from workbench.api._app import create_app
 from workbench.api._guard import MAX_HEADER_BYTES, Policy, is_loopback
 from workbench.bench import Workbench
-from workbench.errors import Busy, SkyGraphError
+from workbench.errors import SkyGraphError
 from workbench.log import logger, write_logs
 from workbench.ports import choose_port
+from workbench.presence import hold, write_facts
 from workbench.settings import Settings
 
 __all__ = ["OPTIONS", "serve"]
@@ -58,7 +52,7 @@ def serve(bench: Workbench) -> None:
     state = settings.make_state_dir()
     write_logs(state / "log", "api.log")
     logging.getLogger("uvicorn").addHandler(_Forward())
-    with _only_one(state / "api"):
+    with hold(state / "api", "the API of this workspace"):
         listening, note = _listen(settings)
         with listening:
             _serve(bench, listening, note)
@@ -113,41 +107,8 @@ async def _tell(settings: Settings, server: uvicorn.Server, host: str, port: int
     while not server.started:
         await asyncio.sleep(0.01)
     shown = "localhost" if is_loopback(host) and ":" not in host else f"[{host}]" if ":" in host else host
-    facts = {"pid": os.getpid(), "url": f"http://{shown}:{port}", "port": port, "note": note, "started_at": _now()}
-    path = settings.state_dir / "api/server.json"
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(facts), encoding="utf-8")
-    new.replace(path)
+    write_facts(settings.state_dir / "api", url=f"http://{shown}:{port}", port=port, note=note)
     logger().info("api started", host=host, port=port)
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.timezone.utc).isoformat()
-
-
-@contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """The workspace's only API process from here on."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # never closed: it is let go when the process is gone, not before
-    deadline = time.monotonic() + 1  # whoever only looks whether it is held holds it for a moment
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                said = f"the API of this workspace runs already (process {os.read(lock, 20).decode().strip()})"
-                os.close(lock)
-                raise Busy(said, hint="`skygraph ps` shows it") from None
-            time.sleep(0.02)
-    (home / "server.json").unlink(missing_ok=True)
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    try:
-        yield
-    finally:
-        (home / "server.json").unlink(missing_ok=True)
 
 
 def _listen(settings: Settings) -> tuple[socket.socket, str]:

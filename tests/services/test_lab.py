@@ -77,7 +77,7 @@ def test_nobody_gets_in_without_the_token(lab: Lab) -> None:
 
 def test_only_loopback_listens_and_the_token_is_on_no_command_line(lab: Lab) -> None:
     token = lab.url.partition("token=")[2]
-    process = next(p for p in psutil.Process().children() if "jupyterlab" in p.cmdline())
+    process = next(p for p in psutil.Process().children() if "workbench.services.jupyter" in p.cmdline())
     assert not any(token in word for p in [process, *process.children(recursive=True)] for word in p.cmdline())
     listening = {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     assert listening <= {"127.0.0.1", "::1"}
@@ -105,13 +105,13 @@ def test_a_kernel_has_the_magic_loaded(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_its_terminals_have_the_variables(lab: Lab) -> None:
-    process = next(p for p in psutil.Process().children() if "jupyterlab" in p.cmdline())
+    process = next(p for p in psutil.Process().children() if "workbench.services.jupyter" in p.cmdline())
     assert process.environ()["SKYGRAPH_TEST_MARK"] == "seen"
 
 
 def test_stop_leaves_no_process(lab: Lab) -> None:
     _get(lab, "/api/kernels", method="POST", data={"name": "python3"})
-    process = next(p for p in psutil.Process().children() if "jupyterlab" in p.cmdline())
+    process = next(p for p in psutil.Process().children() if "workbench.services.jupyter" in p.cmdline())
     family = [process, *process.children(recursive=True)]
     assert len(family) >= 2, "the kernel runs"
     lab.stop()
