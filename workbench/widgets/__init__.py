@@ -15,15 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.widgets.board import Board
     from workbench.widgets.dbt_panel import DbtPanel
     from workbench.widgets.explorer import Explorer
     from workbench.widgets.inspector import Inspector
     from workbench.widgets.sync_panel import SyncPanel
     from workbench.widgets.twin import Twin
 
-__all__ = ["DbtPanel", "Explorer", "Inspector", "SyncPanel", "Twin"]
+__all__ = ["Board", "DbtPanel", "Explorer", "Inspector", "SyncPanel", "Twin"]
 
 _HOMES = {
+    "Board": "board",
     "DbtPanel": "dbt_panel",
     "Explorer": "explorer",
     "Inspector": "inspector",

@@ -1335,7 +1335,9 @@ function explorer({ model, el }) {
   el.append(root);
   root.classList.add("home");
   readTypes().then((good) => {
-    const text = model.get("start");
+    // a dashboard may be ready before it is asked for: its address is known only here
+    const asked = model.get("address") === "." ? new URLSearchParams(window.location.search).get("objects") : null;
+    const text = asked ?? model.get("start");
     if (text) show(text, { remember: false });
     else if (good) home();
   });
