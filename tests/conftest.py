@@ -18,7 +18,7 @@ import pytest
 
 from workbench import Workbench
 from workbench.lake import Lake
-from workbench.services import ApiService
+from workbench.services import Services
 from workbench.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -121,8 +121,8 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
         bench.snapshot(label="opening")
         yield bench
     finally:
-        ApiService(bench.settings).stop()
         bench.close()
+        Services(bench.settings).down()
         bench.lake.embedded.stop()
 
 

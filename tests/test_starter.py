@@ -90,6 +90,12 @@ def test_macros_and_profile_are_the_same_everywhere(project: Path) -> None:
     assert len(shared) > 2
 
 
+def test_dashboards_of_any_workspace_are_the_same_everywhere() -> None:
+    mine = {path.name: path.read_bytes() for path in (STARTER / "notebooks/dashboards").glob("*.ipynb")}
+    assert set(mine) == {"overview.ipynb", "explorer.ipynb", "twin.ipynb"}
+    assert {name: (REPOSITORY / "notebooks/dashboards" / name).read_bytes() for name in mine} == mine
+
+
 def test_every_file_of_a_new_workspace_comes_with_the_package() -> None:
     """pyproject's patterns reach every file, those with a dot too."""
     import tomllib

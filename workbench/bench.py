@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import threading
 import time
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.errors import Busy, InvalidFiles, LakeError, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
     from workbench.catalog import Catalog, Lineage
     from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.health import Canary, CanaryReport, Health, HealthReport
+    from workbench.health.checks import Status
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
     from workbench.hermes.status import SyncStatus, TableStatus
     from workbench.hermes.tables import SyncPlan
     from workbench.lake import KeyVersions, Lake, TableFacts
+    from workbench.lake.backup import BackupReport, Backups, MoveReport, RestoreReport
     from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
     from workbench.ontology.answers import ReloadReport, TypeGraph
     from workbench.ontology.check import Finding
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from workbench.scheduling import JobHistory, JobList, JobRun, Runs
     from workbench.transforms import BuildReport, Transforms
 
-__all__ = ["CheckReport", "HealthReport", "SqlResult", "Workbench"]
+__all__ = ["CheckReport", "SqlResult", "Workbench"]
 
 Progress = Callable[[str, int, int], None]  # message, done, in all
 
@@ -124,30 +128,6 @@ class CheckReport(Answer):
             yield Note(f"not built yet, so columns were not checked: {', '.join(self.not_built)}; run `skygraph dbt run`", "quiet")
 
 
-@dataclass(frozen=True)
-class HealthReport(Answer):
-    """What was checked: a row per part with `part`, `ok`, `detail`, `age_s` where age means something, and `checked_at`."""
-
-    parts: tuple[Mapping[str, Any], ...]
-
-    @property
-    def failed(self) -> bool:
-        """Whether any part is down."""
-        return not all(p["ok"] for p in self.parts)
-
-    def to_dict(self) -> Any:
-        """`ok` and the parts."""
-        return {"ok": not self.failed, "parts": list(self.parts)}
-
-    def blocks(self) -> Iterator[Block]:
-        """One line per part."""
-        from workbench.hermes.status import duration
-
-        for p in self.parts:
-            age = f" ({duration(p['age_s'])} ago)" if p.get("age_s") is not None else ""
-            yield Note(f"{'up  ' if p['ok'] else 'DOWN'}  {p['part']}: {p['detail']}{age}", "good" if p["ok"] else "bad")
-
-
 class Workbench:
     """A workspace with its lake, sources, models, ontology and history.
 
@@ -187,7 +167,9 @@ class Workbench:
         """The sync of this workspace, with its plan as the files say now."""
         from workbench.hermes import Hermes, load_plan
 
-        return Hermes(self.lake, load_plan(self.settings.workspace), self.settings.workspace, self.settings.state_dir)
+        # a scheduled run goes by the plan that it was scheduled by, whatever is being edited
+        plan = load_plan(Path(os.environ.get("SKYGRAPH_PLAN") or self.settings.workspace))
+        return Hermes(self.lake, plan, self.settings.workspace, self.settings.state_dir)
 
     @cached_property
     def transforms(self) -> Transforms:
@@ -202,7 +184,8 @@ class Workbench:
         from workbench.ontology import LiveOntology
 
         folder, kept = self.settings.workspace / "ontology", self.settings.state_dir / "ontology.json"
-        return LiveOntology(folder, lambda: self.transforms.models(), kept, self._ontology_findings)
+        keep = self.settings.role != "viewer"
+        return LiveOntology(folder, lambda: self.transforms.models(), kept, self._ontology_findings, keep=keep)
 
     @property
     def ontology(self) -> Ontology:
@@ -483,10 +466,15 @@ class Workbench:
         Raises:
             UsageError, UnknownName: no such notebook or parameter, or a value of another type.
         """
-        job = self.hermes.plan.jobs.get(notebook)
-        if job is not None:
-            given = {**(job.get("parameters") or {}), **(parameters or {})}
-            return self.runs.run(self._notebook(str(job.get("notebook"))), given, job=notebook, timeout_s=timeout_s, progress=self.progress)
+        from workbench.hermes import load_plan
+
+        jobs = load_plan(self.settings.workspace).jobs
+        if notebook in jobs:
+            job = jobs[notebook]
+            return self.runs.run(
+                self._notebook(job.notebook), {**job.parameters, **(parameters or {})}, job=notebook, timeout_s=timeout_s or job.timeout_s,
+                keep=job.keep, progress=self.progress,
+            )  # fmt: skip
         return self.runs.run(self._notebook(notebook), parameters, timeout_s=timeout_s, progress=self.progress)
 
     def _notebook(self, name: str) -> Path:
@@ -506,12 +494,33 @@ class Workbench:
             known += self.hermes.plan.jobs
         raise UnknownName("notebook", name, known)
 
-    def jobs(self) -> JobList:
-        """The jobs of `sync_jobs/`, when each is due, and its last run."""
-        from workbench.scheduling import JobList
+    def tell(self, **facts: Any) -> None:
+        """In a notebook that runs as a job: keep these facts as the `result` of its run. Elsewhere it does nothing.
 
-        last = {run.job: run for run in reversed(self.runs.history(limit=1_000).runs)}
-        return JobList(tuple((name, job, last.get(name)) for name, job in self.hermes.plan.jobs.items()))
+        The result stands in `skygraph.job_runs` and in `jobs history --json`, also when a later cell fails. Facts of the same name replace
+        those told before.
+        """
+        from workbench.scheduling.runs import tell
+
+        tell(facts)
+
+    def serve_jobs(self) -> None:
+        """Be the scheduler of this workspace until SIGTERM: jobs and tables run when they are due.
+
+        Raises:
+            Busy: the scheduler of this workspace runs already.
+        """
+        from workbench.health.canary import canary_job
+        from workbench.scheduling.scheduler import Scheduler
+
+        job = canary_job(self.settings)
+        Scheduler(self.lake, self.settings, own=[job] if job else []).serve()
+
+    def jobs(self) -> JobList:
+        """The jobs and timed tables of `sync_jobs/`: when each is due, what came of it last, what is late. Asks no lake."""
+        from workbench.scheduling.scheduler import read_jobs
+
+        return read_jobs(self.runs, self.settings.workspace, dt.datetime.now(dt.timezone.utc))
 
     def job_history(self, job: str = "", *, limit: int = 50) -> JobHistory:
         """Past runs of notebooks, the newest first."""
@@ -609,51 +618,119 @@ class Workbench:
         """Every recorded version of one object."""
         return self.eidolon.show(type_name, key)
 
+    # --- backups
+
+    @property
+    def backups(self) -> Backups:
+        """The backups of this workspace's lake."""
+        from workbench.lake.backup import Backups
+
+        return Backups(self.lake, self.settings.workspace, self.settings.state_dir / "backups", disk=self.settings.backup_disk)
+
+    @property
+    def _databases(self) -> list[str]:
+        """The databases of this workspace, those that nothing is made from last."""
+        own = dict.fromkeys(["raw", "staging", "marts"])
+        return [*own, *sorted({m.table.partition(".")[0] for m in self.transforms.models().values()} - {*own}), "eidolon", "skygraph"]
+
+    def backup(self, into: str | Path = "", *, keep: int = 0) -> BackupReport:
+        """Write a backup of the lake and of the workspace's files into a folder (default: `.skygraph/backups/`).
+
+        Syncs and snapshots wait meanwhile, so that rows and watermarks are of one moment. With `keep`, all but the newest so many of
+        that folder are deleted afterwards.
+
+        Raises:
+            UsageError: the lake is a server without a disk for backups, or empty.
+            LakeError: it could not be written; older backups are as they were.
+        """
+        self.lake.ping()
+        with self.hermes.paused(), self.eidolon.paused():
+            return self.backups.make(Path(into) if into else None, self._databases, keep=keep, progress=self.progress)
+
+    def restore(self, backup: str = "", *, replace: bool = False) -> RestoreReport:
+        """Bring a backup back: a folder, the name of one in `.skygraph/backups/`, or the newest there. See `Backups.restore`."""
+        found = self.backups
+        found.find(backup)  # before a lake is started
+        self.lake.ping()
+        with self.hermes.paused(), self.eidolon.paused():
+            return found.restore(backup, replace=replace, progress=self.progress)
+
+    def move(self, url: str, *, replace: bool = False) -> MoveReport:
+        """Copy the whole lake to a server, `http(s)://user:password@host:port`; each table proved equal. See `lake.backup.move`."""
+        from workbench.lake import Lake
+        from workbench.lake.backup import move
+
+        settings = Settings.load(self.settings.workspace, clickhouse_url=url)
+        self.lake.ping()
+        target = Lake(settings)
+        try:
+            with self.hermes.paused(), self.eidolon.paused():
+                return move(self.lake, target, self._databases, replace=replace, progress=self.progress)
+        finally:
+            target.close()
+
     # --- health
 
+    @cached_property
+    def _checks(self) -> Health:
+        """The checks of health; they keep for a while what sources answered."""
+        from workbench.health import Health
+
+        def snapshot_at() -> dt.datetime | None:
+            taken = self.snapshots().snapshots
+            return taken[-1].taken_at if taken else None
+
+        def backup_at() -> dt.datetime | None:
+            made = self.backups.all().backups
+            return made[-1].made_at if made else None
+
+        return Health(
+            self.settings, self.lake, self.transforms, self._canary, hermes=lambda: self.hermes, jobs=self.jobs, snapshot_at=snapshot_at,
+            ontology=self._ontology_health, backup_at=backup_at,
+        )  # fmt: skip
+
     def health(self) -> HealthReport:
-        """Check every part now. Starts nothing: a lake that does not run is down."""
-        parts: list[dict[str, Any]] = []
+        """Look at every part now. Starts nothing: a lake that does not run is down."""
+        return self._checks.look()
 
-        def check(part: str, look: Callable[[], tuple[str, float | None]]) -> bool:
-            try:
-                detail, age_s = look()
-                parts.append({"part": part, "ok": True, "detail": detail, "age_s": age_s, "checked_at": dt.datetime.now(dt.timezone.utc)})
-                return True
-            except SkyGraphError as error:
-                said = str(error).replace("\n", " ")
-                parts.append({"part": part, "ok": False, "detail": said, "age_s": None, "checked_at": dt.datetime.now(dt.timezone.utc)})
-                return False
+    @cached_property
+    def _canary(self) -> Canary:
+        """The synthetic row of this workspace."""
+        from workbench.health import Canary
 
-        up = check("clickhouse", self._lake_health)
-        check("ontology", self._ontology_health)
-        if up:
-            check("sync", self._sync_health)
-        return HealthReport(tuple(parts))
+        return Canary(self.lake, self.settings)
 
-    def _lake_health(self) -> tuple[str, float | None]:
-        embedded = self.lake.embedded
-        if embedded is not None and embedded.address() is None:
-            raise LakeUnavailable("the embedded lake does not run", hint="`skygraph up` starts it")
-        return f"ClickHouse {self.lake.ping()} at {self.lake.address.url}", None
+    def canary(self) -> CanaryReport:
+        """Send a synthetic row from a source of its own through sync, dbt and ontology to the API, and time each hop.
 
-    def _ontology_health(self) -> tuple[str, float | None]:
+        Raises:
+            LakeUnavailable: there is no way at all.
+        """
+        return self._canary.send(self.progress)
+
+    def canary_object(self) -> dict[str, Any]:
+        """The canary's object as it is now: `id`, `token`, `sent_at`. Raises LakeError before the first was sent."""
+        return self._canary.read()
+
+    def _ontology_health(self) -> tuple[Status, str]:
         from workbench.ontology.check import problems_at
 
         ontology = self.ontology
         if self.live.problems is not None:
             raise self.live.problems
-        detail = f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types"
+        detail, status = f"{len(ontology.object_types)} object types, {len(ontology.link_types)} link types", "ok"
         try:
+            if self.lake.embedded is not None and self.lake.embedded.address() is None:
+                raise LakeUnavailable("the embedded lake does not run")
             found = problems_at(self._ontology_findings(ontology), self.live.origins)
             missing = self._models_without_table(ontology)
         except LakeError:  # the lake's own line says so
-            found, missing = [], []
+            return "unknown", f"{detail}; without the lake nobody can say what they have"
         if missing:
-            detail += f"; no table in the lake yet: {', '.join(missing)} (run `skygraph dbt run`)"
+            detail, status = f"{detail}; no table in the lake yet: {', '.join(missing)} (run `skygraph dbt run`)", "unknown"
         if found:
-            detail += f"; {len(found)} degraded: {found[0]}" + (" ..." if len(found) > 1 else "")
-        return detail, None
+            detail, status = f"{detail}; {len(found)} degraded: {found[0]}" + (" ..." if len(found) > 1 else ""), "late"
+        return cast("Status", status), detail
 
     def _models_without_table(self, ontology: Ontology) -> list[str]:
         """The models of types and links that cannot be read now; none when the lake is not running. Starts nothing."""
@@ -661,16 +738,6 @@ class Workbench:
             return []
         known = self.transforms.relations()
         return [name for name in ontology.models if name not in known]
-
-    def _sync_health(self) -> tuple[str, float | None]:
-        status = self.sync_status()
-        failed = [t for t in status.tables if t.last_status == "failed"]
-        if failed:
-            raise SkyGraphError(f"{failed[0].table}: {failed[0].error}", hint=f"{len(failed)} table(s) failed last time")
-        lags = [t.lag_s for t in status.tables if t.lag_s is not None]
-        never = len(status.tables) - len(lags)
-        detail = f"{len(lags)} of {len(status.tables)} tables synced" + (f", {never} never" if never else "")
-        return detail, max(lags, default=None)
 
     # --- widgets
 
@@ -724,6 +791,12 @@ class Workbench:
 
         return SyncPanel(lambda: [t.to_dict() for t in self.sync_status().tables], run, stop)
 
+    def jobs_panel(self) -> Any:
+        """Past runs of every job, their times as a line, each with its output: a widget."""
+        from workbench.widgets import JobsPanel
+
+        return JobsPanel(lambda: self.jobs().to_dict(), lambda job: self.job_history(job, limit=200).to_dict())
+
     def dbt_panel(self) -> Any:
         """Run and test models, each node's state live, failing rows on a click: a widget."""
         from workbench.widgets import DbtPanel
@@ -754,6 +827,20 @@ class Workbench:
             return {"columns": columns, "rows": rows}
 
         return Inspector(lambda: inspect_table(self.lake, name).to_dict(), versions, keys)
+
+    def board(self, title: str, *, reads: Sequence[str] = (), every_s: float = 60) -> Any:
+        """A dashboard to fill with tiles, charts and tables: a widget. docs/dashboards.md tells how.
+
+        `reads` names the marts that it shows, so that its stamp tells how old the oldest data behind them is; of all tables when none is
+        named. While somebody looks, it is read again each `every_s` seconds.
+        """
+        from workbench.catalog import read_freshness
+        from workbench.widgets import Board
+
+        def stamp() -> Mapping[str, Any]:
+            return read_freshness(reads, self.lake, self.transforms, *self._synced())
+
+        return Board(title, self.lake.rows, stamp, every_s=every_s)
 
     def twin(self) -> Any:
         """Pick two snapshots and see the diff: a widget."""

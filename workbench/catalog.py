@@ -6,16 +6,17 @@ object types, and the lake's own tables. It only reads. Counting is bounded: a t
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
-from workbench.errors import LakeUnavailable, QueryError, SkyGraphError, nearest
+from workbench.errors import LakeUnavailable, QueryError, SkyGraphError, UnknownName, nearest
 from workbench.hermes.status import TableStatus, duration
 from workbench.hermes.watermark import short_mark
-from workbench.lake.sql import RAW_COLUMNS, quote, quote_table
+from workbench.lake.sql import OWN_TABLES, RAW_COLUMNS, quote, quote_table
 
 if TYPE_CHECKING:
     from workbench.hermes.tables import SyncPlan
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.ontology import Ontology
     from workbench.transforms import Model, Transforms
 
-__all__ = ["Catalog", "CatalogEntry", "Lineage", "read_catalog", "read_lineage"]
+__all__ = ["Catalog", "CatalogEntry", "Lineage", "read_catalog", "read_freshness", "read_lineage"]
 
 _COUNTING_S = 2.0  # for one table
 _AT_ONCE = 4
@@ -179,6 +180,44 @@ def read_lineage(
     return Lineage(type, table, ages.get(table), tuple(m.table for m in models), tuple(found))
 
 
+# --- freshness
+
+
+def read_freshness(
+    reads: Sequence[str], lake: Lake, transforms: Transforms, plan: SyncPlan | None, states: Sequence[TableStatus]
+) -> dict[str, Any]:
+    """How old the oldest data behind some marts is, `marts.NAME` or `NAME` each; behind everything when none is named.
+
+    `age_s` is the seconds since the last good sync of the raw table that was synced longest ago, `table`, at `at`; all None when none of
+    them was ever synced, and `never` counts those that were not. `built_at` is when dbt made the oldest of the marts. A mart that dbt has
+    not parsed counts as made of every table.
+
+    Raises:
+        UnknownName: no such mart; names the nearest.
+    """
+    models = transforms.models()
+    names = [name.rsplit(".", 1)[-1] for name in reads]
+    for name in names:
+        if name not in models:
+            raise UnknownName("mart", name, models)
+    sources = {table for name in names for table in transforms.upstream(name)[1]}
+    known = [s for s in states if not sources or f"raw.{s.table}" in sources]
+    synced = [s for s in known if s.lag_s is not None]
+    oldest = max(synced, key=lambda s: s.lag_s or 0.0, default=None)
+    now = dt.datetime.now(dt.timezone.utc)
+    ages = table_ages(lake) if names else {}
+    built = max((ages[models[name].table] for name in names if models[name].table in ages), default=None)
+    return {
+        "age_s": oldest.lag_s if oldest else None,
+        "at": now - dt.timedelta(seconds=oldest.lag_s or 0) if oldest else None,
+        "table": f"raw.{oldest.table}" if oldest else "",
+        "watermark": short_mark(oldest.watermark) if oldest else "",
+        "every_s": oldest.every_s if oldest else None,
+        "built_at": now - dt.timedelta(seconds=built) if built is not None else None,
+        "never": len(known) - len(synced),
+    }
+
+
 # --- reading
 
 
@@ -230,7 +269,7 @@ def _raw_entries(
     docs = transforms.source_docs()
     by_table = {s.table: s for s in states}
     planned = plan.tables if plan else {}
-    here = [t.removeprefix("raw.") for t in types if t.startswith("raw.")]
+    here = [t.removeprefix("raw.") for t in types if t.startswith("raw.") and t not in OWN_TABLES]
     for name in dict.fromkeys([*planned, *sorted(here)]):
         table, state, job = f"raw.{name}", by_table.get(name), planned.get(name)
         text, columns = docs.get(table, ("", {}))

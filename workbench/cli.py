@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,11 +94,18 @@ def _run(parsed: Any) -> int:
 def _show(parsed: Any, answer: Any) -> int:
     from workbench.answer import render_text, to_json
     from workbench.commands import Lines, ShellLines
+    from workbench.services import LogLines
 
-    if parsed.json:
+    if parsed.json and parsed.values.get("follow"):
+        for line in answer.lines:
+            _say_line(line, as_json=True)
+    elif parsed.json:
         print(json.dumps(to_json(answer), ensure_ascii=False, indent=2))
     elif parsed.values.get("args") and parsed.command.name == "dbt":
         pass  # dbt has said it all
+    elif isinstance(answer, LogLines):
+        for line in answer.lines:
+            _say_line(line, as_json=False)
     elif isinstance(answer, (Lines, ShellLines)):
         print(answer)  # lines to evaluate, to copy or to filter: none is ever wrapped
     else:
@@ -104,42 +114,88 @@ def _show(parsed: Any, answer: Any) -> int:
 
 
 def _serves(parsed: Any, answer: Any) -> bool:
-    return parsed.command.name == "lab" or (parsed.command.name == "demo" and not parsed.values["no_serve"])
+    """Whether the verb goes on after its answer, until it is interrupted."""
+    name, values = parsed.command.name, parsed.values
+    return name == "lab" or any((
+        name == "demo" and not values["no_serve"], name == "up" and values["foreground"], name == "logs" and values["follow"],
+    ))  # fmt: skip
 
 
 def _serve(bench: Any, parsed: Any, answer: Any) -> int:
-    """JupyterLab in the foreground until it is interrupted; its address on stderr once it answers."""
-    from workbench.commands import lab
-    from workbench.services import ApiService
+    signal.signal(signal.SIGTERM, _interrupt)  # told to end, it ends what it started
+    status: int = ExitCode.OK
+    with contextlib.suppress(KeyboardInterrupt):
+        match parsed.command.name:
+            case "lab":
+                status = _serve_lab(bench, parsed, answer)
+            case "logs":
+                _show(parsed, answer)
+                for line in answer.to_come:
+                    _say_line(line, as_json=parsed.json)
+            case "up":
+                status = _stay(bench, parsed, answer, parsed.values["services"])
+            case "demo":
+                status = _show(parsed, answer)
+                if status == ExitCode.OK:
+                    status = _stay(bench, parsed, None, [])
+    return status
 
-    service, beside = answer, []
-    if parsed.command.name == "demo":
-        status = _show(parsed, answer)
-        if status != ExitCode.OK:
-            return status
-        notebook = "notebooks/explore/quickstart.ipynb"
-        service = lab(bench, notebook if (bench.settings.workspace / notebook).is_file() else "")
-        api = ApiService(bench.settings).ensure()
-        beside = [f"HTTP API     {api.url}/docs", *([api.note] if api.note else [])]
-    signal.signal(signal.SIGTERM, _interrupt)  # told to end, it takes JupyterLab with it
-    service.open_browser = sys.stderr.isatty() and not parsed.values.get("no_browser")
+
+def _stay(bench: Any, parsed: Any, answer: Any, names: Sequence[str]) -> int:
+    """Services in the foreground: their addresses on stderr, and until the interrupt nothing; then they are stopped."""
+    from workbench.services import Services
+
+    services, progress = Services(bench.settings), _Progress()
+    mine = services.supervisor_pid() is None
+    try:
+        states = services.up(names, say=progress)
+        progress.end()
+        for state in states:
+            address = services.link("lab") if state.name == "lab" else f"{state.url}/docs" if state.name == "skygraph-api" else state.url
+            print(f"{state.name:<14} {address or state.status}{f'  ({state.note})' if state.note else ''}", file=sys.stderr, flush=True)
+        print("Press Ctrl-C to stop them.", file=sys.stderr, flush=True)
+        if parsed.command.name == "demo" and sys.stderr.isatty() and not parsed.values["no_browser"]:
+            import webbrowser
+
+            webbrowser.open(services.link("lab"))
+        threading.Event().wait()
+    finally:
+        progress.end()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+        services.down(names if names and not mine else ())
+    return ExitCode.OK
+
+
+def _serve_lab(bench: Any, parsed: Any, service: Any) -> int:
+    """JupyterLab in the foreground; its address on stderr once it answers."""
+    service.open_browser = sys.stderr.isatty() and not parsed.values["no_browser"]
     service.start()
     try:
         while not service.ready():
             time.sleep(0.1)
-        ends = "Press Ctrl-C to end JupyterLab; `skygraph down` stops " + ("the API and the lake." if beside else "the lake.")
         for line in (
-            "", f"JupyterLab   {service.url}", *beside,
-            f"ClickHouse   {bench.lake.address.url} (`skygraph sql`, `eval \"$(skygraph env)\"`)",
-            *([service.note] if service.note else []), ends,
+            "", f"JupyterLab   {service.url}", f"ClickHouse   {bench.lake.address.url} (`skygraph sql`, `eval \"$(skygraph env)\"`)",
+            *([service.note] if service.note else []), "Press Ctrl-C to end JupyterLab; `skygraph down` stops the lake.",
         ):  # fmt: skip
             print(line, file=sys.stderr, flush=True)
         service.wait()
-    except KeyboardInterrupt:
-        pass
     finally:
         service.stop()
     return ExitCode.OK
+
+
+def _say_line(line: Any, *, as_json: bool) -> None:
+    """One line of a log; on a terminal each service has a colour of its own."""
+    from workbench.answer import to_json
+
+    if as_json:
+        text = json.dumps(to_json(line.to_dict()), ensure_ascii=False)
+    else:
+        text = line.beside()
+        if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+            tint = 31 if line.level in ("error", "critical") else 32 + zlib.crc32(line.service.encode()) % 5
+            text = f"\033[{tint}m{text[:13]}\033[0m{text[13:]}"
+    print(text, flush=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import SkyGraphError, UnknownName, UsageError
+from workbench.errors import SkyGraphError, UsageError
 from workbench.grammar import Argument, Command, Grammar, arg, clean, flag, whole
 from workbench.log import write_logs
 
 if TYPE_CHECKING:
     from workbench.bench import Workbench
     from workbench.ontology import ObjectSet
+    from workbench.services import ServiceState
 
 __all__ = ["GRAMMAR", "Lines", "complete"]
 
 GRAMMAR = Grammar("skygraph")
-
-LOCAL_SERVICES = ("clickhouse", "skygraph-api")
 
 
 def command(
@@ -115,11 +114,11 @@ class ShellLines(Answer):
 
 @command(
     "demo",
-    flag("--no-serve", help="end after the report instead of opening JupyterLab"),
+    flag("--no-serve", help="end after the report instead of serving"),
     flag("--no-browser", help="do not open a browser"),
 )
 def demo(bench: Workbench, no_serve: bool = False, no_browser: bool = False) -> Any:
-    """The main job on the workspace's sample source, then JupyterLab on it.
+    """The main job on the workspace's sample source, then every service on it.
 
     Starts the lake, syncs, builds the models, loads the ontology, takes a snapshot, plays a day of changes at the source,
     syncs again, takes a second snapshot and shows the diff. Running it again changes nothing.
@@ -146,89 +145,118 @@ def init(bench: Workbench, dir: str, example: str = "") -> Answer:
 
 @command(
     "up",
-    arg("services", help="clickhouse, skygraph-api (default: both)", nargs="*", metavar="SERVICE", completes="service"),
+    arg("services", help="clickhouse, skygraph-api, skygraph-sync, skygraph-ui (default: all)", nargs="*", metavar="SERVICE",
+        completes="service"),
+    flag("--foreground", help="stay until interrupted, then stop them: for containers"),
+    flag("--dev", help="start the API and the scheduler anew when their code or the settings change"),
     shell_only=True,
-)
-def up(bench: Workbench, services: Sequence[str] = ()) -> Answer:
-    """Start the services of this workspace: the lake and the HTTP API. Does nothing to one that runs."""
-    from workbench.services import ApiService
+)  # fmt: skip
+def up(bench: Workbench, services: Sequence[str] = (), foreground: bool = False, dev: bool = False) -> Answer:
+    """Start the services of this workspace, each after the one before is ready. Does nothing to one that runs."""
+    from workbench.services import Services
 
-    _check_services(services)
-    lines: list[str] = []
-    data: dict[str, Any] = {}
-    if not services or "clickhouse" in services:
-        version, at = bench.lake.ping(), bench.lake.address
-        lines += [f"clickhouse {version} at {at.url}", *bench.lake.notes]
-        data["clickhouse"] = {"version": version, "address": at.url, "notes": bench.lake.notes}
-    if not services or "skygraph-api" in services:
-        api = ApiService(bench.settings).ensure()
-        lines += [f"skygraph-api at {api.url}, its pages at {api.url}/docs", *([api.note] if api.note else [])]
-        data["skygraph-api"] = {"address": api.url, "pid": api.pid, "notes": [api.note] if api.note else []}
-    return Lines(tuple(lines), data)
+    return _states(bench, Services(bench.settings).up(services, dev=dev, say=bench.progress))
 
 
-@command("down", shell_only=True)
-def down(bench: Workbench) -> Answer:
-    """Stop the services of this workspace, in order: the HTTP API, then the lake."""
-    from workbench.services import ApiService
+@command("down", arg("services", help="which (default: all)", nargs="*", metavar="SERVICE", completes="service"), shell_only=True)
+def down(bench: Workbench, services: Sequence[str] = ()) -> Answer:
+    """Stop services of this workspace, the last started first; without a name all of them and their supervisor."""
+    from workbench.services import Services
 
-    lines = ["skygraph-api stopped"] if ApiService(bench.settings).stop() else []
-    embedded = bench.lake.embedded
-    if embedded is not None and embedded.stop():
-        lines.append("clickhouse stopped")
-    said = lines or ["nothing runs"]
-    if embedded is None:
-        said = [*lines, "the lake is a server of its own; it is not stopped from here"]
-    return Lines(tuple(said), {"stopped": bool(lines), "services": [line.split()[0] for line in lines]})
+    stopped = Services(bench.settings).down(services, say=bench.progress)
+    said = [f"{name} stopped" for name in stopped] or ["nothing runs"]
+    if bench.lake.embedded is None:
+        said.append("the lake is a server of its own; it is not stopped from here")
+    return Lines(tuple(said), {"stopped": bool(stopped), "services": list(stopped)})
+
+
+@command("restart", arg("service", help="which", metavar="SERVICE", completes="service"), shell_only=True)
+def restart(bench: Workbench, service: str) -> Answer:
+    """Stop a service and start it again."""
+    from workbench.services import Services
+
+    return _states(bench, Services(bench.settings).restart(service, say=bench.progress))
 
 
 @command("ps")
 def ps(bench: Workbench) -> Answer:
-    """The services of this workspace that run: process, port, memory."""
-    from workbench.services import ApiService
+    """The services of this workspace, each asked just now whether it answers: process, address, memory, restarts."""
+    from workbench.services import Services
 
-    rows: list[tuple[Any, ...]] = []
-    embedded, api = bench.lake.embedded, ApiService(bench.settings).running()
-    if embedded is None:
-        rows.append(("clickhouse", "external", bench.lake.address.url, None, None, None, None))
-    elif at := embedded.address():
-        rows.append(("clickhouse", "running", at.url, at.pid, at.tcp_port, *_size_and_age(at.pid)))
-    if api:
-        rows.append(("skygraph-api", "running", api.url, api.pid, None, *_size_and_age(api.pid)))
-    columns = ("service", "state", "address", "pid", "tcp_port", "memory_mb", "uptime_s")
-    return Rows(columns, tuple(rows), "nothing runs; `skygraph up` starts the lake and the API")
+    return _states(bench, Services(bench.settings).states())
 
 
-def _size_and_age(pid: int) -> tuple[int | None, int | None]:
-    """Megabytes in memory and seconds since its start; None for a process that has just ended."""
+@dataclass(frozen=True)
+class _States(Answer):
+    """Services as they are; one that is to run and does not answer makes it `failed`."""
+
+    rows: tuple[dict[str, Any], ...]
+    links: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether one that was started does not work."""
+        return any(row["status"] in ("failed", "backing off") for row in self.rows)
+
+    def to_dict(self) -> Any:
+        """A row per process."""
+        return list(self.rows)
+
+    def blocks(self) -> Iterator[Block]:
+        """A grid; then what is worth knowing of each, and the addresses to open."""
+        shown = ("name", "status", "address", "pid", "memory_mb", "uptime_s", "restarts")
+        titles = ["service", "status", "address", "pid", "MB", "up (s)", "restarts"]
+        yield Grid(titles, [[row[name] for name in shown] for row in self.rows])
+        for row in self.rows:
+            if row["note"]:
+                yield Note(f"{row['name']}: {row['note']}", "bad" if row["status"] in ("failed", "backing off") else "quiet")
+        for link in self.links:
+            yield Note(link)
+
+
+def _states(bench: Workbench, states: Sequence[ServiceState]) -> _States:
+    from workbench.services import Services
+
+    rows = tuple({**state.to_dict(), **_size_and_age(state.pid)} for state in states)
+    services = Services(bench.settings)
+    links = tuple(f"JupyterLab: {services.link('lab')}" for state in states if state.name == "lab" and state.status == "ready")
+    return _States(rows, links)
+
+
+def _size_and_age(pid: int | None) -> dict[str, int | None]:
+    """Megabytes in memory and seconds since its start; None for a process that has ended."""
     import time
 
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        return round(process.memory_info().rss / 1e6), round(time.time() - float(process.create_time()))
-    except psutil.NoSuchProcess:
-        return None, None
+        process = psutil.Process(pid) if pid else None
+        memory = round(process.memory_info().rss / 1e6) if process else None
+        return {"memory_mb": memory, "uptime_s": round(time.time() - float(process.create_time())) if process else None}
+    except psutil.Error:
+        return {"memory_mb": None, "uptime_s": None}
 
 
-@command("logs", arg("service", help="clickhouse, skygraph-api, workbench or lab", nargs="?", default="clickhouse", metavar="SERVICE",
-                     completes="log"),
-         flag("-n", "--lines", help="how many lines (default 40)", type=whole, default=40, metavar="N"))  # fmt: skip
-def logs(bench: Workbench, service: str = "clickhouse", lines: int = 40) -> Answer:
-    """The last lines of a service's log."""
-    state = bench.settings.state_dir
-    known = {
-        "clickhouse": state / "lake/log/server.log", "skygraph-api": state / "log/api.log", "workbench": state / "log/skygraph.jsonl",
-        "lab": state / "log/lab.log",
-    }  # fmt: skip
-    if service not in known:
-        raise UnknownName("service", service, known)
-    if not known[service].exists():
-        return Lines((f"no log yet: {known[service]}",), [])
-    tail = known[service].read_text(encoding="utf-8", errors="replace").splitlines()
-    tail = tail[-lines:] if lines > 0 else []
-    return Lines(tuple(tail), tail)
+@command(
+    "logs",
+    arg("services", help="whose (default: all that have said something); `workbench` are the commands'", nargs="*", metavar="SERVICE",
+        completes="log"),
+    flag("-f", "--follow", help="go on with what is written from now on, until interrupted"),
+    flag("-n", "--lines", help="how many lines (default 40)", type=whole, default=40, metavar="N"),
+    flag("--run", help="only lines of this run or request: the beginning of its id", default="", metavar="ID"),
+    flag("--level", help="only lines of this level or worse: debug, info, warning, error", default="", metavar="LEVEL"),
+)  # fmt: skip
+def logs(bench: Workbench, services: Sequence[str] = (), follow: bool = False, lines: int = 40, run: str = "", level: str = "") -> Any:
+    """The last lines of the services' logs, side by side in the order of time."""
+    from workbench.services import LogLines
+
+    return LogLines.of(bench.settings, services, lines=lines, run=run, level=level, is_followed=follow)
+
+
+def _services(bench: Workbench) -> tuple[str, ...]:
+    from workbench.services import names_of
+
+    return names_of(bench.settings)
 
 
 @command("env", shell_only=True)
@@ -259,6 +287,65 @@ def lab(bench: Workbench, notebook: str = "", no_browser: bool = False) -> Any:
 def health(bench: Workbench) -> Answer:
     """Check every part now; exit 1 when anything is down."""
     return bench.health()
+
+
+@command("canary")
+def canary(bench: Workbench) -> Answer:
+    """Send a synthetic row from a source through sync, dbt and ontology to the API, and time each hop; exit 1 when it is lost."""
+    return bench.canary()
+
+
+@command(
+    "backup",
+    arg("dir", help="where to write it (default: .skygraph/backups)", nargs="?", default="", metavar="DIR"),
+    flag("--keep", help="then delete all but the newest N of that folder (default: none)", type=whole, default=0, metavar="N"),
+)
+def backup(bench: Workbench, dir: str = "", keep: int = 0) -> Answer:
+    """Back up the lake, with every table's checksum, and the workspace's files. Syncs wait meanwhile, reads do not."""
+    return bench.backup(dir, keep=keep)
+
+
+@command("backup list", arg("dir", help="a folder of backups (default: .skygraph/backups)", nargs="?", default="", metavar="DIR"))
+def backup_list(bench: Workbench, dir: str = "") -> Answer:
+    """The whole backups there are, oldest first."""
+    return bench.backups.all(Path(dir) if dir else None)
+
+
+@command(
+    "restore",
+    arg("backup", help="a backup's name or folder (default: the newest)", nargs="?", default="", metavar="BACKUP", completes="backup"),
+    flag("--replace", help="replace databases that have tables already"),
+    anywhere=True,
+)
+def restore(bench: Workbench, backup: str = "", replace: bool = False) -> Answer:
+    """Bring a backup back: aside first, compared with its manifest, then swapped in; missing files of the workspace too."""
+    return bench.restore(backup, replace=replace)
+
+
+@command(
+    "move",
+    arg("url", help="http(s)://user@host:port; the password from SKYGRAPH_MOVE_PASSWORD", metavar="URL"),
+    flag("--replace", help="replace tables of the server that have other rows"),
+    shell_only=True,
+)
+def move(bench: Workbench, url: str, replace: bool = False) -> Answer:
+    """Copy the whole lake to a ClickHouse server, table by table, each proved equal; this lake stays as it is."""
+    return bench.move(_with_password(url), replace=replace)
+
+
+def _with_password(url: str) -> str:
+    """The address with the password of the environment: the words of a process can be read by everybody on the machine."""
+    import os
+    from urllib.parse import quote, urlsplit
+
+    password, parts = os.environ.get("SKYGRAPH_MOVE_PASSWORD", ""), urlsplit(url)
+    if parts.password:
+        said = "a password in the words of a command is seen by everybody on this machine"
+        raise UsageError(said, hint="leave it out, and export SKYGRAPH_MOVE_PASSWORD=...")
+    if not password or not parts.hostname:
+        return url
+    _, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{parts.username or 'default'}:{quote(password, safe='')}@{host}").geturl()
 
 
 @command("settings", anywhere=True)
@@ -298,6 +385,13 @@ def sync(bench: Workbench, tables: Sequence[str] = (), full: bool = False, all: 
 def sync_status(bench: Workbench) -> Answer:
     """Watermark, lag and last run of every table."""
     return bench.sync_status()
+
+
+@command("sync serve", shell_only=True)
+def sync_serve(bench: Workbench) -> Answer:
+    """Run jobs and tables of sync_jobs/ when they are due, until SIGTERM or Ctrl-C; its log is .skygraph/log/scheduler.log."""
+    bench.serve_jobs()
+    return Lines(("the scheduler has ended",), {"ended": True})
 
 
 @command("sync compare", arg("tables", help="tables of sync_jobs/ (default: all)", nargs="*", metavar="TABLE", completes="table"))
@@ -555,12 +649,6 @@ def snapshot_show(bench: Workbench, type: str, key: str) -> Answer:
     return bench.object_history(type, key)
 
 
-def _check_services(names: Sequence[str]) -> None:
-    for name in names:
-        if name not in LOCAL_SERVICES:
-            raise UnknownName("service", name, LOCAL_SERVICES)
-
-
 # --- notebooks
 
 
@@ -578,7 +666,7 @@ def run(bench: Workbench, notebook: str, parameters: Sequence[Sequence[str]] = (
 
 @command("jobs")
 def jobs(bench: Workbench) -> Answer:
-    """The jobs of sync_jobs/: notebook, when, parameters, last run."""
+    """The schedule: each job and timed table of sync_jobs/, when it is due, what came of it last, what is late or failing."""
     return bench.jobs()
 
 
@@ -631,7 +719,10 @@ def _quoted(name: str) -> str:
 def _physical(bench: Workbench, before: list[str], token: str) -> list[str]:
     if not _running(bench):
         return []
-    return [*(f"raw.{t}" for t in bench.lake.tables("raw")), *(f"skygraph.{t}" for t in bench.lake.tables("skygraph") if t[0] != "_")]
+    from workbench.lake.sql import OWN_TABLES
+
+    raw = [f"raw.{t}" for t in bench.lake.tables("raw") if f"raw.{t}" not in OWN_TABLES]
+    return [*raw, *(f"skygraph.{t}" for t in bench.lake.tables("skygraph") if t[0] != "_")]
 
 
 def _snapshots(bench: Workbench, before: list[str], token: str) -> list[str]:
@@ -722,6 +813,7 @@ _NAMES: dict[str, Callable[[Any, list[str], str], Sequence[str]]] = {
     ],
     "notebook": _notebooks,
     "example": _examples,
-    "service": lambda bench, before, token: LOCAL_SERVICES,
-    "log": lambda bench, before, token: (*LOCAL_SERVICES, "workbench", "lab"),
+    "backup": lambda bench, before, token: [m.name for m in bench.backups.all().backups],
+    "service": lambda bench, before, token: _services(bench),
+    "log": lambda bench, before, token: (*_services(bench), "supervisor", "workbench"),
 }

@@ -6,11 +6,13 @@ that `environment()` gives. dbt keeps state per process, so one run at a time he
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import TransformError, UnknownName, UsageError
+from workbench.errors import LakeError, TransformError, UnknownName, UsageError
 from workbench.lake import Address, Lake
-from workbench.lake.sql import quote
+from workbench.lake.sql import Column, create_replacing, quote
 from workbench.log import logger
 
-__all__ = ["BuildReport", "Model", "NodeResult", "Transforms", "environment"]
+__all__ = ["BuildReport", "DbtRun", "Model", "NodeResult", "Transforms", "environment"]
 
 _GOOD = ("success", "pass")
 _BAD = ("error", "fail", "runtime error")
+_BUILDS = ("run", "build", "test", "seed", "snapshot")  # the verbs that make or test something in the lake
 _WITHOUT_LAKE = ("", "clean", "deps", "init", "list", "ls", "parse")
 _one_at_a_time = threading.RLock()
 
@@ -107,6 +110,52 @@ class BuildReport(Answer):
                    "good" if self.success else "bad")  # fmt: skip
 
 
+RUNS_TABLE = "skygraph.dbt_runs"
+_RUN_COLUMNS = (
+    Column("run_id", "String"),
+    Column("command", "String"),
+    Column("started_at", "DateTime64(3, 'UTC')"),
+    Column("seconds", "Float64"),
+    Column("success", "Bool"),
+    Column("counts", "Map(String, UInt32)"),
+    Column("failed", "Array(String)"),
+    Column("error", "String"),
+    Column("_version", "UInt64"),
+)
+
+
+@dataclass(frozen=True)
+class DbtRun:
+    """A dbt command that made or tested something: `counts` of nodes by kind and status, `failed` their names.
+
+    `run_id` is dbt's own number of the invocation. `is_outside` for one of a plain terminal, of which only dbt's own files tell.
+    """
+
+    run_id: str
+    command: str
+    started_at: dt.datetime
+    seconds: float
+    success: bool
+    counts: Mapping[str, int]
+    failed: tuple[str, ...]
+    error: str = ""
+    is_outside: bool = False
+
+    @property
+    def ended_at(self) -> dt.datetime:
+        """When it was over."""
+        return self.started_at + dt.timedelta(seconds=self.seconds)
+
+    @property
+    def verb(self) -> str:
+        """run, build, test, seed or snapshot."""
+        return next((word for word in self.command.split() if word in _BUILDS), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as data."""
+        return {**self.__dict__, "counts": dict(self.counts), "failed": list(self.failed)}
+
+
 def environment(address: Address, cluster: str = "") -> dict[str, str]:
     """The variables that the project's profile reads; the password under a name that dbt keeps out of its logs."""
     return {
@@ -127,6 +176,7 @@ class Transforms:
     lake: Lake
     project: Path
     log_dir: Path
+    keeps_runs: bool = True  # each run that makes or tests something is a row of skygraph.dbt_runs
     _compiled: dict[str, str] = field(default_factory=dict)
     _read: tuple[int, dict[str, Any]] = (0, {})
 
@@ -205,6 +255,26 @@ class Transforms:
         bad = any(r["status"] in (*_BAD, "skipped") for r in results["results"])
         return ended if not bad and set(self.models()) <= done else None
 
+    def last_results(self) -> list[dict[str, Any]]:
+        """What the nodes of dbt's last command came to; none when it never ran.
+
+        Each has `name`, `kind` (model, test, ...), `status` in dbt's words, `seconds`, `failures`, `message`; `at` is when the
+        command ended.
+        """
+        try:
+            kept = json.loads((self.project / "target/run_results.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        names = self._manifest().get("nodes", {})
+        return [
+            {
+                "name": names.get(r["unique_id"], {}).get("name") or r["unique_id"].split(".")[2], "kind": r["unique_id"].split(".")[0],
+                "status": r["status"], "seconds": r.get("execution_time"), "failures": r.get("failures"),
+                "message": " ".join(str(r.get("message") or "").split()), "at": kept["metadata"]["generated_at"],
+            }
+            for r in kept["results"]
+        ]  # fmt: skip
+
     def changed_at(self) -> float:
         """When a file of the project last changed, in seconds of the epoch; 0 for an empty project."""
         own = (p for p in self.project.rglob("*") if p.is_file() and not {"target", "logs"} & set(p.relative_to(self.project).parts))
@@ -266,13 +336,59 @@ class Transforms:
         error = " ".join(str(result.exception).split()) if result.exception else ""
         logger().info("dbt ran", command=command, success=result.success, node_count=len(nodes), elapsed_s=round(seconds, 3),
                       error=error or None)  # fmt: skip
+        report = BuildReport(command, bool(result.success), seconds, nodes, lines, error)
+        if self.keeps_runs and verb in _BUILDS and not isinstance(result.exception, DbtUsageException):
+            self._keep(report)
         if isinstance(result.exception, DbtUsageException):
             if verb and verb not in cli.commands:
                 raise UnknownName("dbt verb", verb, cli.commands)
             raise UsageError(f"dbt {command}: {error.rstrip('.')}", hint=f"see `dbt {verb} --help`".replace("  ", " "))
         if result.exception is not None and not nodes:
             raise TransformError(f"dbt {command}: {error}", hint=f"see {self.log_dir / 'dbt.log'}")
-        return BuildReport(command, bool(result.success), seconds, nodes, lines, error)
+        return report
+
+    def _keep(self, report: BuildReport) -> None:
+        """Write the row of a run; a lake that refuses costs the row and not the run."""
+        ended = dt.datetime.now(dt.timezone.utc)
+        started = ended - dt.timedelta(seconds=report.seconds)
+        row = {
+            "run_id": self._results_file().get("metadata", {}).get("invocation_id") or str(uuid.uuid4()), "command": report.command,
+            "started_at": started.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3], "seconds": report.seconds, "success": report.success,
+            "counts": report.counts(), "failed": [n.name for n in report.nodes if n.status in _BAD], "error": report.error[:2000],
+            "_version": int(ended.timestamp() * 1e6),
+        }  # fmt: skip
+        try:
+            if not self.lake.columns(RUNS_TABLE):
+                self.lake.create_database("skygraph")
+                ddl = create_replacing(RUNS_TABLE, _RUN_COLUMNS, key=["run_id"], version="_version", placement=self.lake.placement)
+                self.lake.command(ddl, retry=True)
+            self.lake.insert_stream(RUNS_TABLE, iter([json.dumps(row).encode() + b"\n"]), "JSONEachRow")
+        except LakeError as failure:
+            logger().warning("the row of a dbt run could not be kept", error=str(failure))
+
+    def _results_file(self) -> dict[str, Any]:
+        """What dbt wrote of its last command; empty when it never ran."""
+        try:
+            return dict(json.loads((self.project / "target/run_results.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    def last_runs(self, *, limit: int = 20) -> list[DbtRun]:
+        """The last commands that made or tested something, newest first; one of a plain terminal too, when it was the very last."""
+        found = []
+        if self.lake.columns(RUNS_TABLE):
+            for row in self.lake.rows(
+                "select run_id, command, started_at, seconds, success, mapKeys(counts) as kinds, mapValues(counts) as numbers, failed, "
+                f"error from {RUNS_TABLE} order by started_at desc limit {{n:UInt32}}",
+                {"n": limit},
+            ):
+                counts = dict(zip(row.pop("kinds"), row.pop("numbers"), strict=True))
+                found.append(DbtRun(**{**row, "failed": tuple(row["failed"])}, counts=counts))
+        told = self._results_file()
+        outside = _outside(told) if told else None
+        if outside is not None and outside.run_id not in {run.run_id for run in found}:
+            found = sorted([*found, outside], key=lambda run: run.started_at, reverse=True)
+        return found[:limit]
 
     def _results(self, result: Any, finished: Mapping[str, NodeResult]) -> tuple[tuple[NodeResult, ...], tuple[str, ...]]:
         if isinstance(result, list):
@@ -306,6 +422,26 @@ class Transforms:
         here = self.lake.query("select database, name from system.tables where database not in ('system', 'raw', 'skygraph', 'eidolon')")
         tables = {f"{d}.{n}" for d, n in zip(*(here.column(i).to_pylist() for i in (0, 1)), strict=True)}
         return {m.name: ".".join(quote(part) for part in m.table.split(".", 1)) for m in self.models().values() if m.table in tables}
+
+
+def _outside(told: Mapping[str, Any]) -> DbtRun | None:
+    """What dbt's own file says of its last command; None for one that made and tested nothing."""
+    try:
+        verb, words = told["args"]["which"], str(told["args"].get("invocation_command", ""))
+        if verb not in _BUILDS:
+            return None
+        counts: dict[str, int] = {}
+        for r in told["results"]:
+            name = f"{r['unique_id'].split('.')[0]} {r['status']}"
+            counts[name] = counts.get(name, 0) + 1
+        failed = tuple(r["unique_id"].split(".")[2] for r in told["results"] if r["status"] in _BAD)
+        ended = dt.datetime.fromisoformat(told["metadata"]["generated_at"])
+        started = ended - dt.timedelta(seconds=told["elapsed_time"])
+        command = words.removeprefix("dbt ") if verb in words.split() else verb  # one of another program that called dbt
+        ident, seconds = told["metadata"]["invocation_id"], told["elapsed_time"]
+        return DbtRun(ident, command, started, seconds, not failed, counts, failed, is_outside=True)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None  # of a release of dbt that writes it otherwise
 
 
 def _hear(event: Any, listen: Callable[[Mapping[str, Any]], None] | None, finished: dict[str, NodeResult]) -> None:

@@ -22,7 +22,7 @@ COMMANDS = [pytest.param(command, id=name) for name, command in GRAMMAR.commands
 # a line for every verb that answers; `{new}` is a folder that does not exist yet
 LINES = [
     "init {new}", "init {new} --example chinook", "up clickhouse", "ps", "logs", "logs workbench -n 2", "logs skygraph-api",
-    "env", "health", "settings", "completion",
+    "env", "health", "settings", "completion", "canary", "backup {new} --keep 2", "backup list",
     "sync genres media_types", "sync status", "sync compare", "sync verify genres",
     "sync rewind media_types 2007-01-01", "sync backfill genres --from 2007-01-01 --chunks 2", "sync lookback genres",
     "sync quarantine list genres", "sync quarantine replay", "dbt ls", "dbt run --select staging.stg_genres",
@@ -38,8 +38,8 @@ LINES = [
     "snapshot show Customer 1",
 ]  # fmt: skip
 
-# these serve until they are interrupted, or end the lake that the other tests use
-ELSEWHERE = {"demo", "lab", "down"}
+# these serve until they are interrupted, or end or replace the lake that the other tests use
+ELSEWHERE = {"demo", "lab", "down", "sync serve", "restore", "move"}
 
 MISTAKES = [
     ("obects Customer", "unknown verb 'obects'; did you mean objects"),

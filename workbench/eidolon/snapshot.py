@@ -222,6 +222,12 @@ class Eidolon:
             )  # fmt: skip
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold back every snapshot of this machine: one that is being taken ends first, others wait until the end of the block."""
+        with self._locked():
+            yield
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
         """One take at a time on this machine; a second one waits."""
         folder = self.state_dir / "lock"

@@ -45,8 +45,8 @@ class LiveOntology:
     """The current model of an ontology folder. Thread safe.
 
     `models` gives the names of the dbt models there are, asked at each load. `last_good` is the JSON file that keeps
-    the last model whose files were right; a damaged one counts as none. `check` says what the lake has against a model, and
-    nothing when it cannot be asked; a reload is refused for what it finds in types and links that the edit touched.
+    the last model whose files were right, when `keep` is true; a damaged one counts as none. `check` says what the lake has against a
+    model, and nothing when it cannot be asked; a reload is refused for what it finds in types and links that the edit touched.
     """
 
     def __init__(
@@ -55,8 +55,11 @@ class LiveOntology:
         models: Callable[[], Collection[str]],
         last_good: Path,
         check: Callable[[Ontology], Iterable[Finding]] = lambda _: (),
+        *,
+        keep: bool = True,
     ) -> None:
         self.folder = folder
+        self._keeps = keep
         self.last_good = last_good
         self._models = models
         self._check = check
@@ -253,6 +256,8 @@ class LiveOntology:
 
     def _keep(self, ontology: Ontology) -> None:
         """Write the last good model and the one before it, whole or not at all. A folder that cannot be written costs only the keeping."""
+        if not self._keeps:
+            return
         begin = f'{{"format": {_FORMAT}, "ontology": {ontology.text}'
         with suppress(OSError):
             if self.last_good.is_file() and self.last_good.read_bytes().startswith(f"{begin}, ".encode()):
