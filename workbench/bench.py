@@ -709,7 +709,7 @@ class Workbench:
         return self._canary.send(self.progress)
 
     def canary_object(self) -> dict[str, Any]:
-        """The canary's object as it is now: `id`, `token`, `sent_at`. Raises LakeError before the first was sent."""
+        """The canary's object as it is now: `id`, `token`, `sent_at`. Raises UnknownName before the first was sent."""
         return self._canary.read()
 
     def _ontology_health(self) -> tuple[Status, str]:

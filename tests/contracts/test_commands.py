@@ -38,8 +38,8 @@ LINES = [
     "snapshot show Customer 1",
 ]  # fmt: skip
 
-# these serve until they are interrupted, or end or replace the lake that the other tests use
-ELSEWHERE = {"demo", "lab", "down", "sync serve", "restore", "move"}
+# these serve until they are interrupted, or end or replace what the other tests use
+ELSEWHERE = {"demo", "lab", "down", "restart", "sync serve", "restore", "move"}
 
 MISTAKES = [
     ("obects Customer", "unknown verb 'obects'; did you mean objects"),

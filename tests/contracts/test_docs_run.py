@@ -88,7 +88,7 @@ def test_every_command_of_the_operations_guide_answers_as_it_says(own_lake: Shop
             ["bash", "-euo", "pipefail", "-c", command], cwd=own_lake.folder, env=environ, text=True, capture_output=True, timeout=120
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        shown = done.stdout.replace(str(own_lake.folder), "/home/me/shop")
+        shown = done.stdout.replace(str(own_lake.folder), "/srv/shop")
         found = [skeleton(line) for line in shown.splitlines()]
         missing = [line for line in said if line.strip() != "..." and skeleton(line) not in found]
         assert not missing, f"$ {command}\n{done.stdout[-3000:]}\nlacks: {missing}"

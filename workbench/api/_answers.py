@@ -118,11 +118,11 @@ def as_error(request: Request, error: str, message: str, *, hint: str | None = N
     return {"error": error, "message": message, "hint": hint, "retryable": retryable, "request_id": request.state.request_id}
 
 
-def error_reply(request: Request, error: SkyGraphError) -> Response:
-    """An error of ours as an answer."""
+def error_reply(request: Request, error: SkyGraphError, *, status: int = 0) -> Response:
+    """An error of ours as an answer, with its own status or this one."""
     data = {**error.to_dict(), "request_id": request.state.request_id}
     if isinstance(error, UnknownName):
         data["nearest"] = error.nearest
-    status = status_of(error, request.path_params)
+    status = status or status_of(error, request.path_params)
     headers = {"Retry-After": _RETRY_AFTER_S} if isinstance(error, LakeUnavailable) or (status == 503 and error.retryable) else {}
     return reply(request, data, status=status, headers=headers, tag=None)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from workbench.api._answers import ERRORS, Bench, reply
+from workbench.api._answers import ERRORS, Bench, error_reply, reply
+from workbench.errors import UnknownName
 from workbench.health import Watch
 
 router = APIRouter(tags=["health"], responses={k: v for k, v in ERRORS.items() if k in (400, 401, 403, 413, 414, 422, 431, 500)})
@@ -65,7 +66,10 @@ async def read_alive(request: Request) -> Response:
     return reply(request, {"alive": True}, tag=None)
 
 
-@router.get("/api/v1/canary", response_model=CanaryObject, responses={503: ERRORS[503]})
+@router.get("/api/v1/canary", response_model=CanaryObject, responses={404: ERRORS[404], 503: ERRORS[503]})
 def read_canary(bench: Bench, request: Request) -> Response:
     """The object that the last canary brought, read as every object is."""
-    return reply(request, bench.canary_object(), tag=None)
+    try:
+        return reply(request, bench.canary_object(), tag=None)
+    except UnknownName as error:  # none was sent yet
+        return error_reply(request, error, status=404)

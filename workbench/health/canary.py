@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import LakeError, SkyGraphError, UsageError
+from workbench.errors import LakeError, SkyGraphError, UnknownName, UsageError
 from workbench.hermes import Hermes, load_plan
 from workbench.hermes.jobs import JobSpec
 from workbench.hermes.watermark import parse_duration
@@ -250,10 +250,11 @@ class Canary:
         """The object as it is now, read as every object is: `id`, `token`, `sent_at`.
 
         Raises:
-            SkyGraphError: no canary was sent yet, or its object cannot be read.
+            UnknownName: no canary was sent yet.
+            SkyGraphError: its object cannot be read.
         """
         if not (self.workspace / "ontology").is_dir():
-            raise LakeError("no canary was sent yet", hint="`skygraph canary` sends one")
+            raise UnknownName(_TYPE, str(_KEY), [], hint="no canary was sent yet; `skygraph canary` sends one")
         ontology, _ = load_with_origins(self.workspace / "ontology", models=self.transforms.models())
         card = Store(self.lake, ontology, self.transforms.relations()).object(_TYPE, _KEY)
         return dict(card.to_dict()["properties"])
