@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,12 @@ def up(bench: Workbench, services: Sequence[str] = (), foreground: bool = False,
 
     if foreground:  # the command line starts them, so that whatever ends it stops them
         return Lines((), [])
-    return _states(bench, Services(bench.settings).up(services, dev=dev, say=bench.progress))
+    running = Services(bench.settings)
+    answer = _states(bench, running.up(services, dev=dev, say=bench.progress))
+    if changed := running.changed_settings():
+        said = f"the services run with other settings than this shell has ({', '.join(changed)}): `skygraph down`, then `skygraph up`"
+        answer = replace(answer, notes=(said,))
+    return answer
 
 
 @command("down", arg("services", help="which (default: all)", nargs="*", metavar="SERVICE", completes="service"), shell_only=True)
@@ -195,6 +200,7 @@ class _States(Answer):
     rows: tuple[dict[str, Any], ...]
     links: tuple[str, ...] = ()
     wanted: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -213,8 +219,8 @@ class _States(Answer):
         for row in self.rows:
             if row["note"]:
                 yield Note(f"{row['name']}: {row['note']}", "bad" if row["status"] in ("failed", "backing off") else "quiet")
-        for link in self.links:
-            yield Note(link)
+        for text in (*self.notes, *self.links):
+            yield Note(text)
 
 
 def _states(bench: Workbench, states: Sequence[ServiceState], *, wanted: bool = False) -> _States:

@@ -35,6 +35,7 @@ __all__ = ["ServiceState", "Services"]
 Status = Literal["ready", "starting", "backing off", "stopped", "failed"]
 
 _START_TIMEOUT_S = 60.0
+_SETTLE_S = 15.0
 _STOP_TIMEOUT_S = 120.0
 _CALL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
@@ -171,7 +172,13 @@ class Services:
             if dev:
                 self._begin("watch")
             say("ready", len(programs), len(programs))
-        return self.states(names)
+        # each has answered; on a busy machine one that is warming up may miss the look after that
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            states = self.states(names)
+            if all(state.status == "ready" for state in states) or time.monotonic() > deadline:
+                return states
+            time.sleep(_POLL_S)
 
     def down(self, names: Sequence[str] = (), *, say: Say = _quiet) -> tuple[str, ...]:
         """Stop these services (default: all and the supervisor), the last started first; the programs that were stopped.
