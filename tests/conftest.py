@@ -23,7 +23,7 @@ from workbench.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
-SERVERS = ("lake_url", "postgres_server", "mysql_server", "own_lake", "start_lake", "built_shop")
+SERVERS = ("stack", "lake_url", "postgres_server", "mysql_server", "own_lake", "start_lake", "built_shop")
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mysql import mysql_server  # noqa: E402, F401 - a fixture, from the module beside this one

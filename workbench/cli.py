@@ -8,11 +8,10 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from workbench.errors import ExitCode, SkyGraphError
 
@@ -73,6 +72,8 @@ def _run(parsed: Any) -> int:
     from workbench.bench import Workbench
     from workbench.settings import Settings
 
+    if parsed.command.name in ("up", "demo", "lab", "logs"):
+        signal.signal(signal.SIGTERM, _interrupt)  # told to end, it ends what it started
     bench = Workbench(Settings.load(parsed.workspace))
     values = dict(parsed.values)
     if parsed.command.name == "dbt":
@@ -122,7 +123,6 @@ def _serves(parsed: Any, answer: Any) -> bool:
 
 
 def _serve(bench: Any, parsed: Any, answer: Any) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)  # told to end, it ends what it started
     status: int = ExitCode.OK
     with contextlib.suppress(KeyboardInterrupt):
         match parsed.command.name:
@@ -133,37 +133,46 @@ def _serve(bench: Any, parsed: Any, answer: Any) -> int:
                 for line in answer.to_come:
                     _say_line(line, as_json=parsed.json)
             case "up":
-                status = _stay(bench, parsed, answer, parsed.values["services"])
+                _stay(bench, parsed, parsed.values["services"])
             case "demo":
                 status = _show(parsed, answer)
                 if status == ExitCode.OK:
-                    status = _stay(bench, parsed, None, [])
+                    _stay(bench, parsed, [])
     return status
 
 
-def _stay(bench: Any, parsed: Any, answer: Any, names: Sequence[str]) -> int:
-    """Services in the foreground: their addresses on stderr, and until the interrupt nothing; then they are stopped."""
-    from workbench.services import Services
+def _stay(bench: Any, parsed: Any, names: Sequence[str]) -> NoReturn:
+    """Services in the foreground: their addresses on stderr, with `up` their logs on stdout, until the interrupt; then they are stopped.
+
+    Raises:
+        SkyGraphError: one does not come up, or the supervisor has ended; what runs is stopped.
+    """
+    from workbench.services import LogLines, Services
 
     services, progress = Services(bench.settings), _Progress()
-    mine = services.supervisor_pid() is None
+    mine, is_demo = services.supervisor_pid() is None, parsed.command.name == "demo"
+    heard = LogLines.of(bench.settings, names, lines=0, is_followed=True, ended=lambda: services.supervisor_pid() is None)
     try:
-        states = services.up(names, say=progress)
+        states = services.up(names, dev=not is_demo and parsed.values["dev"], say=progress)
         progress.end()
         for state in states:
-            address = services.link("lab") if state.name == "lab" else f"{state.url}/docs" if state.name == "skygraph-api" else state.url
+            secret = state.name == "lab" and not bench.settings.lab_token  # one that people have given needs not be told
+            address = services.link("lab") if secret else f"{state.url}/docs" if state.name == "skygraph-api" else state.url
             print(f"{state.name:<14} {address or state.status}{f'  ({state.note})' if state.note else ''}", file=sys.stderr, flush=True)
         print("Press Ctrl-C to stop them.", file=sys.stderr, flush=True)
-        if parsed.command.name == "demo" and sys.stderr.isatty() and not parsed.values["no_browser"]:
+        if is_demo and sys.stderr.isatty() and not parsed.values["no_browser"]:
             import webbrowser
 
             webbrowser.open(services.link("lab"))
-        threading.Event().wait()
+        for line in heard.to_come:
+            if not is_demo:
+                _say_line(line, as_json=parsed.json)
+        raise SkyGraphError("the supervisor has ended, and the services with it", hint="`skygraph logs supervisor` tells more")
     finally:
         progress.end()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
         services.down(names if names and not mine else ())
-    return ExitCode.OK
 
 
 def _serve_lab(bench: Any, parsed: Any, service: Any) -> int:

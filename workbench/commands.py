@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ def init(bench: Workbench, dir: str, example: str = "") -> Answer:
     "up",
     arg("services", help="clickhouse, skygraph-api, skygraph-sync, skygraph-ui (default: all)", nargs="*", metavar="SERVICE",
         completes="service"),
-    flag("--foreground", help="stay until interrupted, then stop them: for containers"),
+    flag("--foreground", help="stay with their logs until interrupted, then stop them"),
     flag("--dev", help="start the API and the scheduler anew when their code or the settings change"),
     shell_only=True,
 )  # fmt: skip
@@ -155,7 +155,14 @@ def up(bench: Workbench, services: Sequence[str] = (), foreground: bool = False,
     """Start the services of this workspace, each after the one before is ready. Does nothing to one that runs."""
     from workbench.services import Services
 
-    return _states(bench, Services(bench.settings).up(services, dev=dev, say=bench.progress))
+    if foreground:  # the command line starts them, so that whatever ends it stops them
+        return Lines((), [])
+    running = Services(bench.settings)
+    answer = _states(bench, running.up(services, dev=dev, say=bench.progress))
+    if changed := running.changed_settings():
+        said = f"the services run with other settings than this shell has ({', '.join(changed)}): `skygraph down`, then `skygraph up`"
+        answer = replace(answer, notes=(said,))
+    return answer
 
 
 @command("down", arg("services", help="which (default: all)", nargs="*", metavar="SERVICE", completes="service"), shell_only=True)
@@ -178,25 +185,27 @@ def restart(bench: Workbench, service: str) -> Answer:
     return _states(bench, Services(bench.settings).restart(service, say=bench.progress))
 
 
-@command("ps")
-def ps(bench: Workbench) -> Answer:
-    """The services of this workspace, each asked just now whether it answers: process, address, memory, restarts."""
+@command("ps", arg("services", help="which (default: all)", nargs="*", metavar="SERVICE", completes="service"))
+def ps(bench: Workbench, services: Sequence[str] = ()) -> Answer:
+    """The services of this workspace, each asked just now whether it answers; exit 1 when one that was started, or is named, does not."""
     from workbench.services import Services
 
-    return _states(bench, Services(bench.settings).states())
+    return _states(bench, Services(bench.settings).states(services), wanted=bool(services))
 
 
 @dataclass(frozen=True)
 class _States(Answer):
-    """Services as they are; one that is to run and does not answer makes it `failed`."""
+    """Services as they are; one that is to run and does not answer makes it `failed`, and with `wanted` each one that is not ready."""
 
     rows: tuple[dict[str, Any], ...]
     links: tuple[str, ...] = ()
+    wanted: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether one that was started does not work."""
-        return any(row["status"] in ("failed", "backing off") for row in self.rows)
+        return any(row["status"] in ("failed", "backing off") or (self.wanted and row["status"] != "ready") for row in self.rows)
 
     def to_dict(self) -> Any:
         """A row per process."""
@@ -210,17 +219,17 @@ class _States(Answer):
         for row in self.rows:
             if row["note"]:
                 yield Note(f"{row['name']}: {row['note']}", "bad" if row["status"] in ("failed", "backing off") else "quiet")
-        for link in self.links:
-            yield Note(link)
+        for text in (*self.notes, *self.links):
+            yield Note(text)
 
 
-def _states(bench: Workbench, states: Sequence[ServiceState]) -> _States:
+def _states(bench: Workbench, states: Sequence[ServiceState], *, wanted: bool = False) -> _States:
     from workbench.services import Services
 
     rows = tuple({**state.to_dict(), **_size_and_age(state.pid)} for state in states)
     services = Services(bench.settings)
     links = tuple(f"JupyterLab: {services.link('lab')}" for state in states if state.name == "lab" and state.status == "ready")
-    return _States(rows, links)
+    return _States(rows, links, wanted)
 
 
 def _size_and_age(pid: int | None) -> dict[str, int | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,16 @@ def logger(**facts: Any) -> Any:
     return structlog.wrap_logger(_ROOT, processors=processors, wrapper_class=structlog.stdlib.BoundLogger).bind(**facts)
 
 
-def write_logs(folder: Path, name: str = "skygraph.jsonl") -> Path:
-    """Write events to this file of this folder from now on (10 MB, three old files kept). Idempotent."""
+def write_logs(folder: Path, name: str = "skygraph.jsonl", *, is_service: bool = False) -> Path:
+    """Write events to this file of this folder from now on (10 MB, three old files kept). Idempotent.
+
+    A service that no supervisor started says them on stderr too: to the terminal, or to the log of its container.
+    """
     path = folder / name
+    if is_service and "SUPERVISOR_ENABLED" not in os.environ and not any(type(h) is logging.StreamHandler for h in _ROOT.handlers):
+        said = logging.StreamHandler()
+        said.setFormatter(logging.Formatter("%(message)s"))
+        _ROOT.addHandler(said)
     for handler in list(_ROOT.handlers):
         if isinstance(handler, logging.handlers.RotatingFileHandler):
             if Path(handler.baseFilename) == path:

@@ -1,14 +1,15 @@
-"""Ports of loopback: which one a service gets, and who has the one it wanted."""
+"""Ports and addresses that a service listens on: which one it gets, who has the one it wanted, and who can reach it there."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 
 from workbench.errors import SkyGraphError
 from workbench.settings import Settings
 
-__all__ = ["choose_port"]
+__all__ = ["choose_port", "is_loopback", "shown_host"]
 
 
 def choose_port(settings: Settings, name: str, service: str, *, taken: Sequence[int] = ()) -> tuple[int, str]:
@@ -57,3 +58,25 @@ def holder_of(port: int) -> str:
     except psutil.Error:
         pass
     return "another process"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def shown_host(host: str) -> str:
+    """The host of the address that people of this machine open.
+
+    >>> shown_host("127.0.0.1"), shown_host("0.0.0.0"), shown_host("10.0.0.5"), shown_host("::1")
+    ('localhost', 'localhost', '10.0.0.5', '[::1]')
+    """
+    host = host.strip("[]")
+    if host.lower() in ("localhost", "127.0.0.1", "0.0.0.0", "::"):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

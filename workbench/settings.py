@@ -63,6 +63,10 @@ class Settings:
         "", "SKYGRAPH_API_TOKEN", "Token that every request to the HTTP API must bring (Authorization: Bearer).", secret=True
     )
     lab_port: int = _setting(8888, "SKYGRAPH_LAB_PORT", "Port of JupyterLab.", unit="port")
+    lab_host: str = _setting(
+        "127.0.0.1", "SKYGRAPH_LAB_HOST", "Address that JupyterLab listens on; beyond loopback it needs a token that was given to it."
+    )
+    lab_token: str = _setting("", "SKYGRAPH_LAB_TOKEN", "Token that opens JupyterLab (default: a random one).", secret=True)
     dashboards_port: int = _setting(8866, "SKYGRAPH_DASHBOARDS_PORT", "Port of the dashboards.", unit="port")
     dashboards_host: str = _setting(
         "127.0.0.1", "SKYGRAPH_DASHBOARDS_HOST", "Address that the dashboards listen on; beyond loopback they need a password."

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def test_restart_and_down_of_one_leave_the_others_alone(services: Services) -> N
 
 def test_logs_stand_side_by_side_and_are_narrowed(services: Services) -> None:
     settings = services.settings
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.api_port}/api/v1/ontology", timeout=30) as answer:
+        assert answer.status == 200
     found = LogLines.of(settings, lines=5000).lines
     assert {"skygraph-api", "skygraph-sync", "lab", "dashboards", "supervisor", "clickhouse"} <= {line.service for line in found}
     times = [line.at for line in found if line.at]

@@ -50,7 +50,7 @@ def app() -> FastAPI:
     from workbench.log import write_logs
 
     bench = Workbench(Settings.load())
-    write_logs(bench.settings.make_state_dir() / "log", "api.log")
+    write_logs(bench.settings.make_state_dir() / "log", "api.log", is_service=True)
     return create_app(bench)
 
 

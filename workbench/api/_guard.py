@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.errors import UsageError
 from workbench.log import logger
+from workbench.ports import is_loopback
 from workbench.settings import Settings
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_BYTES", "MAX_URL_BYTES", "Guard", "Policy"]
@@ -86,16 +87,6 @@ class Policy:
             return False
         name = found[1]
         return name in self.hosts or (self.any_address and _is_address(name.strip("[]")))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_address(name: str) -> bool:
@@ -179,7 +170,9 @@ class Guard:
             await _refuse(_Refusal(500, "InternalError", "this is a fault of the API, not of the request", hint), request_id, send_on)
         finally:
             elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-            logger().info("request", method=scope["method"], path=scope["path"], status=status, elapsed_ms=elapsed_ms)
+            # whoever watches this process asks again and again: one that was answered is not worth a line
+            say = logger().debug if (scope["path"], status) == ("/health/live", 200) else logger().info
+            say("request", method=scope["method"], path=scope["path"], status=status, elapsed_ms=elapsed_ms)
 
     def _refusals(self, scope: Scope) -> Iterator[_Refusal]:
         """Everything that speaks against a request, the worst first."""

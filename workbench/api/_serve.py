@@ -18,11 +18,11 @@ from typing import Any
 import uvicorn
 
 from workbench.api._app import create_app
-from workbench.api._guard import MAX_HEADER_BYTES, Policy, is_loopback
+from workbench.api._guard import MAX_HEADER_BYTES, Policy
 from workbench.bench import Workbench
 from workbench.errors import SkyGraphError
 from workbench.log import logger, write_logs
-from workbench.ports import choose_port
+from workbench.ports import choose_port, shown_host
 from workbench.presence import hold, write_facts
 from workbench.settings import Settings
 
@@ -50,7 +50,7 @@ def serve(bench: Workbench) -> None:
     settings = bench.settings
     Policy.of(settings)  # before anything is opened
     state = settings.make_state_dir()
-    write_logs(state / "log", "api.log")
+    write_logs(state / "log", "api.log", is_service=True)
     logging.getLogger("uvicorn").addHandler(_Forward())
     with hold(state / "api", "the API of this workspace"):
         listening, note = _listen(settings)
@@ -106,8 +106,7 @@ async def _tell(settings: Settings, server: uvicorn.Server, host: str, port: int
     """Write where it listens, once it does: whoever reads the file can ask at once."""
     while not server.started:
         await asyncio.sleep(0.01)
-    shown = "localhost" if is_loopback(host) and ":" not in host else f"[{host}]" if ":" in host else host
-    write_facts(settings.state_dir / "api", url=f"http://{shown}:{port}", port=port, note=note)
+    write_facts(settings.state_dir / "api", url=f"http://{shown_host(host)}:{port}", port=port, note=note)
     logger().info("api started", host=host, port=port)
 
 

@@ -7,7 +7,6 @@ asks; what a page shows is read when it is opened.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import shutil
@@ -30,7 +29,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from workbench.dashboards import Dashboard, find_dashboards
 from workbench.errors import SkyGraphError, UsageError
 from workbench.log import logger, write_logs
-from workbench.ports import choose_port
+from workbench.ports import choose_port, is_loopback, shown_host
 from workbench.presence import hold, write_facts
 from workbench.settings import Settings
 
@@ -67,12 +66,12 @@ def serve(settings: Settings) -> None:
         SkyGraphError: the port that was asked for is taken.
         UsageError: it would listen beyond loopback without a password.
     """
-    beyond = not _is_loopback(settings.dashboards_host)
+    beyond = not is_loopback(settings.dashboards_host)
     if beyond and not settings.dashboards_password:
         said = f"dashboards on {settings.dashboards_host} would be open to the network"
         raise UsageError(said, hint="set SKYGRAPH_DASHBOARDS_PASSWORD in the environment")
     state = settings.make_state_dir()
-    write_logs(state / "log", "dashboards.log")
+    write_logs(state / "log", "dashboards.log", is_service=True)
     home = state / "dashboards"
     with hold(home, "the dashboards of this workspace"):
         folder = settings.workspace / "notebooks/dashboards"
@@ -143,7 +142,7 @@ class _App(Voila):  # type: ignore[misc]
         settings: dict[str, Any] = super().init_settings()
         named = [name.strip().lower() for name in ours.dashboards_names.split(",") if name.strip()]
         # a page that rebinds its own name to 127.0.0.1 is refused; beyond loopback there is a password, which it does not have
-        settings["allow_remote_access"] = not _is_loopback(ours.dashboards_host)
+        settings["allow_remote_access"] = not is_loopback(ours.dashboards_host)
         settings["local_hostnames"] = ["localhost", *named]
         own = jinja2.FileSystemLoader(str(_SHARE / "voila/templates" / _TEMPLATE))
         settings["jinja2_env"].loader = jinja2.ChoiceLoader([own, settings["jinja2_env"].loader])
@@ -177,8 +176,8 @@ class _App(Voila):  # type: ignore[misc]
         self.port = listening.getsockname()[1]
         self.ioloop = IOLoop.current()
         self.pages = {one.name: one.path.stat().st_mtime_ns for one in find_dashboards(ours.workspace)}
-        shown = "localhost" if _is_loopback(ours.dashboards_host) else ours.dashboards_host
-        write_facts(ours.state_dir / "dashboards", url=f"http://{shown}:{self.port}", port=self.port, note=note)
+        url = f"http://{shown_host(ours.dashboards_host)}:{self.port}"
+        write_facts(ours.state_dir / "dashboards", url=url, port=self.port, note=note)
         logger().info("dashboards started", port=self.port, dashboards=list(self.pages), password=bool(ours.dashboards_password))
         try:
             self.ioloop.start()
@@ -310,12 +309,3 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
             last = error
     said = f"the dashboards cannot listen on {host}: {last.strerror}"
     raise SkyGraphError(said, hint="see the settings dashboards_host and dashboards_port")
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -218,9 +218,7 @@ class Canary:
         if facts is None:
             return False
         headers = {"Authorization": f"Bearer {self.settings.api_token}"} if self.settings.api_token else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{facts.port}/api/v1/canary", headers=headers)
-        if not facts.url.startswith("http://localhost"):
-            request = urllib.request.Request(f"{facts.url}/api/v1/canary", headers=headers)
+        request = urllib.request.Request(f"{facts.reach}/api/v1/canary", headers=headers)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=_API_S) as answer:
@@ -229,7 +227,7 @@ class Canary:
             with refused:
                 raise _Lost(f"the API answered with {refused.code}: {refused.read(300).decode('utf-8', 'replace')}") from refused
         except (OSError, ValueError, KeyError) as error:
-            raise _Lost(f"the API at {facts.url} does not answer: {error}", hint="`skygraph restart skygraph-api`") from error
+            raise _Lost(f"the API at {facts.reach} does not answer: {error}", hint="`skygraph restart skygraph-api`") from error
         if found != token:
             raise _Lost(f"the API still has the token {found}")
         return True

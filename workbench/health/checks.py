@@ -43,7 +43,6 @@ _WORST: Mapping[str, int] = {"ok": 0, "unknown": 1, "late": 2, "down": 3}
 _PROBE_S = 3.0  # for a source to answer
 _PROBE_KEPT_S = 60.0  # one that answered is not asked again before
 _PROBED = ("sqlite", "postgres", "mysql", "clickhouse", "file")  # to describe a table of these is quick; of others it may be to read them
-_HEARTBEAT_S = 30.0  # the scheduler looks each second or two
 _UNBUILT_S = 900.0  # rows that wait longer than this for dbt are late
 _MERGE_S = 3600
 _PARTS = 300
@@ -355,8 +354,6 @@ class Health:
         told = _read(self.settings.state_dir / "scheduler/state.json")
         with suppress(KeyError, ValueError, TypeError):
             age = (_now() - dt.datetime.fromisoformat(told["tick_at"])).total_seconds()
-            if age > _HEARTBEAT_S:
-                return "down", "it runs but does not look any more: `skygraph restart skygraph-sync`", age
             if told.get("problems"):
                 return "late", f"an edit of sync_jobs/ was not taken: {told['problems'][0]}", age
             jobs = self.jobs().jobs

@@ -111,7 +111,7 @@ class Scheduler:
             Busy: the scheduler of this workspace runs already.
         """
         state = self.settings.make_state_dir()
-        write_logs(state / "log", "scheduler.log")
+        write_logs(state / "log", "scheduler.log", is_service=True)
         with hold(self.home, "the scheduler of this workspace"):
             for ending in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(ending, lambda *_: self.stop())

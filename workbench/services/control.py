@@ -26,7 +26,7 @@ from typing import Any, Literal
 from workbench.errors import SkyGraphError, UsageError
 from workbench.hermes import load_plan, readable_folders
 from workbench.lake import EmbeddedLake
-from workbench.presence import pid_of, read_facts
+from workbench.presence import elsewhere, pid_of, read_facts
 from workbench.services.programs import Program, chosen, programs_of
 from workbench.settings import Settings
 
@@ -35,6 +35,7 @@ __all__ = ["ServiceState", "Services"]
 Status = Literal["ready", "starting", "backing off", "stopped", "failed"]
 
 _START_TIMEOUT_S = 60.0
+_SETTLE_S = 15.0
 _STOP_TIMEOUT_S = 120.0
 _CALL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
@@ -171,16 +172,27 @@ class Services:
             if dev:
                 self._begin("watch")
             say("ready", len(programs), len(programs))
-        return self.states(names)
+        # each has answered; on a busy machine one that is warming up may miss the look after that
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            states = self.states(names)
+            if all(state.status == "ready" for state in states) or time.monotonic() > deadline:
+                return states
+            time.sleep(_POLL_S)
 
     def down(self, names: Sequence[str] = (), *, say: Say = _quiet) -> tuple[str, ...]:
         """Stop these services (default: all and the supervisor), the last started first; the programs that were stopped.
 
-        One that somebody started by hand is stopped as well.
+        One that somebody started by hand is stopped as well. One that runs on another container or machine is not.
+
+        Raises:
+            SkyGraphError: one that was named runs on another container or machine.
         """
         programs = chosen(self.settings, names)[::-1]
         if not self.settings.state_dir.is_dir():
             return ()
+        for program in programs if names else ():
+            self._refuse_elsewhere(program)
         stopped = []
         with self._alone():
             if not names and self.supervisor_pid() is not None:
@@ -203,6 +215,8 @@ class Services:
         programs = chosen(self.settings, [name])
         if all(not p.words for p in programs):
             raise UsageError(f"{name} is a server of its own; it is not started from here", hint="see the setting clickhouse_url")
+        for program in programs:
+            self._refuse_elsewhere(program)
         with self._alone():
             for program in programs[::-1]:
                 say(f"stopping {program.name}", 0, 2)
@@ -227,6 +241,10 @@ class Services:
             if not (seen := program.look()).ready:
                 raise SkyGraphError(f"the ClickHouse server does not answer: {seen.note}", hint="see the setting clickhouse_url")
             return
+        if where := self._elsewhere(program):
+            if program.look().ready:
+                return
+            raise SkyGraphError(f"{program.service} runs on {where} and does not answer here", hint="look at it there")
         self._end_orphan(program)
         holder = self._holder(program)
         if program.folder is not None and holder is not None and not self._is_ours(holder) and program.look().ready:
@@ -234,12 +252,16 @@ class Services:
         if program.name == "clickhouse":
             self._tell_readable()
         self._begin(program.name)
+        before: int | None = None
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             if program.look().ready:
                 return
             told = (self._told() or {}).get(program.name, {})
-            if told.get("failures", 0) >= 2 or told.get("statename") in ("FATAL", "STOPPED"):
+            before = told.get("restarts") if before is None else before
+            # on a busy machine one may end only after the time in which an end counts as a failure: then it was started again
+            again = told.get("failures", 0) >= 2 or told.get("restarts", 0) - (before or 0) >= 2
+            if again or told.get("statename") in ("FATAL", "STOPPED"):
                 raise SkyGraphError(
                     f"{program.service} cannot start: {self._last_words(program) or 'it said nothing'}",
                     hint=f"it is tried again until `skygraph down {program.service}`; `skygraph logs {program.service}` has all it said",
@@ -274,9 +296,17 @@ class Services:
             return EmbeddedLake(self.settings).stop() or ran
         return self._end(self._holder(program), lambda: self._holder(program), program.stop_s) or ran
 
+    def _elsewhere(self, program: Program) -> str:
+        """The other container or machine on which it runs, if it does."""
+        return elsewhere(program.folder) if program.folder is not None else ""
+
     def _holder(self, program: Program) -> int | None:
-        """The process that holds the program's lock, whoever started it."""
+        """The process of this machine that holds the program's lock, whoever started it."""
         return pid_of(program.folder) if program.folder is not None else EmbeddedLake(self.settings).keeper_pid()
+
+    def _refuse_elsewhere(self, program: Program) -> None:
+        if where := self._elsewhere(program):
+            raise SkyGraphError(f"{program.service} runs on {where}, not here", hint=f"with containers: docker compose restart {where}")
 
     def _end_orphan(self, program: Program) -> None:
         """End a program that a supervisor had started which is gone: it would stand in the way of ours, unwatched."""
@@ -321,6 +351,10 @@ class Services:
         if not program.words:
             status = "ready" if seen.ready else "failed"
             return ServiceState(program.name, program.service, status, None, seen.url, port, None, 0, note)
+        if where := self._elsewhere(program):
+            status = "ready" if seen.ready else "failed"
+            note = "; ".join(n for n in (note, f"it runs on {where}", "" if seen.ready else program.fault) if n)
+            return ServiceState(program.name, program.service, status, None, seen.url, port, seen.since, 0, note)
         supervised = told is not None and told["pid"] != 0
         state = told["statename"] if told else ""
         restarts = int(told["restarts"]) if told else 0
@@ -345,8 +379,8 @@ class Services:
         else:
             status = "failed" if state in ("FATAL", "UNKNOWN") else "stopped"
         if status == "failed":
-            note = "it does not answer"
-        if status == "backing off" or (status == "starting" and told and told["failures"]):
+            note = program.fault
+        if status == "backing off" or (status == "starting" and told and (told["failures"] or told["restarts"])):
             note = self._last_words(program) or (told or {}).get("spawnerr", "")
         elif status == "stopped" and holder is None and told is None and self.supervisor_pid() is None:
             note = note or ""

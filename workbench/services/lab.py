@@ -97,7 +97,7 @@ class Lab:
         facts = self.facts
         if facts is None:
             return False
-        request = urllib.request.Request(f"{facts.url}/api/status", headers={"Authorization": f"token {facts.token}"})
+        request = urllib.request.Request(f"{facts.reach}/api/status", headers={"Authorization": f"token {facts.token}"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=2) as answer:

@@ -32,6 +32,15 @@ _LAKE_LEVELS = {
     "Fatal": "critical", "Critical": "critical", "Error": "error", "Warning": "warning", "Notice": "info", "Information": "info",
     "Debug": "debug", "Trace": "debug", "Test": "debug",
 }  # fmt: skip
+_SUPERVISOR_LEVELS = {
+    "CRIT": "critical",
+    "ERRO": "error",
+    "WARN": "warning",
+    "INFO": "info",
+    "DEBG": "debug",
+    "TRAC": "debug",
+    "BLAT": "debug",
+}
 _STAMPED = re.compile(r"\[?(?:[A-Z] )?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?)[\] ]:?\s*(.*)", re.DOTALL)
 
 
@@ -80,15 +89,23 @@ class LogLines(Answer):
 
     @classmethod
     def of(
-        cls, settings: Settings, names: Sequence[str] = (), *, lines: int = 40, run: str = "", level: str = "", is_followed: bool = False
+        cls,
+        settings: Settings,
+        names: Sequence[str] = (),
+        *,
+        lines: int = 40,
+        run: str = "",
+        level: str = "",
+        is_followed: bool = False,
+        ended: Callable[[], bool] = lambda: False,
     ) -> LogLines:
-        """The last lines of these services together (default: of all); with `is_followed` also what is written from now on.
+        """The last lines of these services together (default: of all); with `is_followed` also what is written from now on, until `ended`.
 
         Raises:
             UnknownName: there is no such service or level.
         """
         logs, want = logs_of(settings, names), wanted(run, level)
-        to_come = follow(logs, want) if is_followed else iter(())  # first, so that nothing is written between the two
+        to_come = follow(logs, want, ended=ended) if is_followed else iter(())  # first, so that nothing is written between the two
         return cls(tuple(tail(logs, lines, want)), to_come)
 
     def to_dict(self) -> Any:
@@ -194,6 +211,8 @@ def parse(service: str, text: str, before: dt.datetime | None = None) -> LogLine
     '03:04:05.500 info     request  status=200'
     >>> str(parse("clickhouse", "2026.01.02 03:04:05.678901 [ 7 ] {q1} <Error> HTTP: no"))
     '03:04:05.678 error    HTTP: no  query_id=q1'
+    >>> parse("supervisor", "2026-01-02 03:04:05,678 WARN exited: skygraph-api (terminated by SIGKILL; not expected)").level
+    'warning'
     """
     if text.startswith("{"):
         try:
@@ -211,6 +230,9 @@ def parse(service: str, text: str, before: dt.datetime | None = None) -> LogLine
         stamp, said = found.groups()
         # a time without a zone is of this machine: JupyterLab writes so
         at = _time(stamp) if stamp.endswith("Z") else _local(stamp)
+        word, _, rest = said.partition(" ")
+        if word in _SUPERVISOR_LEVELS:
+            return LogLine(service, at or before, _SUPERVISOR_LEVELS[word], rest)
         return LogLine(service, at or before, _level_of(text), said)
     return LogLine(service, before, _level_of(text), text)
 

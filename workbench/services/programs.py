@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -16,11 +18,12 @@ from workbench.settings import Settings
 __all__ = ["Program", "Seen", "names_of", "programs_of"]
 
 _PROBE_S = 3.0
+_HEARTBEAT_S = 30.0  # the scheduler looks each second or two
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at a program found: whether it answers now, and where."""
+    """What a look at a program found: whether it works now, where, and since when it says to run. `pid` is of this machine."""
 
     ready: bool
     pid: int | None = None
@@ -28,6 +31,7 @@ class Seen:
     port: int = 0
     note: str = ""
     token: str = field(default="", repr=False)
+    since: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Program:
     logs: tuple[Path, ...]
     stop_s: int
     look: Callable[[], Seen] = field(repr=False)
+    fault: str = "it does not answer"  # what is said of one that runs and does not work
 
 
 def programs_of(settings: Settings) -> tuple[Program, ...]:
@@ -56,7 +61,7 @@ def programs_of(settings: Settings) -> tuple[Program, ...]:
         Program("clickhouse", "clickhouse", kept, None, lake_logs, 95, lambda: _look_at_lake(settings)),
         _part(settings, "skygraph-api", "skygraph-api", "api", ("workbench.api",), (log / "api.out", log / "api.log"), path="/health/live"),
         _part(settings, "skygraph-sync", "skygraph-sync", "scheduler", ("workbench.cli", "sync", "serve"),
-              (log / "scheduler.out", log / "scheduler.log"), stop_s=30),
+              (log / "scheduler.out", log / "scheduler.log"), works=_looks_at_its_plan, stop_s=30),
         _part(settings, "lab", "skygraph-ui", "lab", ("workbench.services.jupyter",), (log / "lab.log",), path="/api/status"),
         _part(settings, "dashboards", "skygraph-ui", "dashboards", ("workbench.dashboards",),
               (log / "dashboards.out", log / "dashboards.log"), path="/health"),
@@ -84,17 +89,21 @@ def chosen(settings: Settings, names: Iterable[str]) -> tuple[Program, ...]:
 
 def _part(
     settings: Settings, name: str, service: str, part: str, words: tuple[str, ...], logs: tuple[Path, ...], *, path: str = "",
-    stop_s: int = 25,
+    works: Callable[[Path, Facts], bool] | None = None, stop_s: int = 25,
 ) -> Program:  # fmt: skip
+    """A program that has a folder of its own. It works when it answers at `path`, or when `works` says so of its folder."""
     folder = settings.state_dir / part
 
     def look() -> Seen:
         facts = read_facts(folder)
         if facts is None:
             return Seen(False)
-        return Seen(not path or _answers(facts, path), facts.pid, facts.url, facts.port, facts.note, facts.token)
+        ready = works(folder, facts) if works else _answers(facts, path)
+        pid = None if facts.host else facts.pid
+        return Seen(ready, pid, facts.url, facts.port, facts.note, facts.token, dt.datetime.fromisoformat(facts.started_at))
 
-    return Program(name, service, words, folder, logs, stop_s, look)
+    fault = "it does not look at its plan any more" if works else "it does not answer"
+    return Program(name, service, words, folder, logs, stop_s, look, fault)
 
 
 def _look_at_lake(settings: Settings) -> Seen:
@@ -112,10 +121,21 @@ def _look_at_lake(settings: Settings) -> Seen:
     return Seen(False) if running is None else Seen(True, running.pid, running.url, running.port, f"native port {running.tcp_port}")
 
 
+def _looks_at_its_plan(folder: Path, facts: Facts) -> bool:
+    """Whether the scheduler has looked lately at what is due; it writes down when it does, every few seconds."""
+    try:
+        told = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        looked_at = dt.datetime.fromisoformat(told["tick_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    now = dt.datetime.now(dt.timezone.utc)
+    return looked_at >= dt.datetime.fromisoformat(facts.started_at) and (now - looked_at).total_seconds() < _HEARTBEAT_S
+
+
 def _answers(facts: Facts, path: str) -> bool:
     """Whether the process answers there at all, with whatever status: what it says of itself is its own health's."""
     headers = {"Authorization": f"token {facts.token}"} if facts.token else {}
-    request = urllib.request.Request(f"http://127.0.0.1:{facts.port}{path}", headers=headers)
+    request = urllib.request.Request(f"{facts.reach}{path}", headers=headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_PROBE_S):
