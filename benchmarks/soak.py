@@ -390,7 +390,7 @@ def main() -> int:
     writer, reader, watch = Writer(shop.source), Reader(shop), Watch(shop)
     wrong: list[str] = []
     try:
-        shop.say("up")
+        come_up(shop)
         print(f"{clock()}  all services ready in {time.monotonic() - begin:.1f} s; load {os.getloadavg()[0]:.1f}", flush=True)
         began = dt.datetime.now(dt.timezone.utc)
         start = time.monotonic()
@@ -435,6 +435,18 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
     print("\n".join(["", *(f"WRONG: {text}" for text in wrong[:30])]) if wrong else "\nnothing lost, doubled or left")
     return 1 if wrong else 0
+
+
+def come_up(shop: Shop) -> None:
+    """Start all services; on a machine that has much else to do, one that was not ready in time is waited for."""
+    for number in range(6):
+        try:
+            shop.say("up")
+            return
+        except SystemExit as error:
+            print(f"{clock()}  {str(error).strip().splitlines()[-1]}", flush=True)
+            if number == 5:
+                raise
 
 
 def sample_until(shop: Shop, until: float) -> list[dict[str, tuple[int, float, int]]]:

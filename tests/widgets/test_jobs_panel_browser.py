@@ -57,16 +57,17 @@ def page(workspace: Path, lake: Lake, lake_url: str, tmp_path: Path, monkeypatch
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
             page = browser.new_page(viewport={"width": 1500, "height": 1050})
+            page.set_default_timeout(240_000)
             outside: list[str] = []
             wrong: list[str] = []
             home = f"http://localhost:{lab.port}"
             page.on("request", lambda r: None if r.url.startswith((home, "data:", "blob:", "about:")) else outside.append(r.url))
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.goto(lab.url.replace("?token", "?reset&token"))
-            page.wait_for_selector("text=Python 3 (SkyGraph) | Idle", timeout=180_000)
+            page.wait_for_selector("text=Python 3 (SkyGraph) | Idle", timeout=400_000)
             page.click("text=Run >> nth=0")
             page.click("text=Run All Cells")
-            page.wait_for_selector(".sjp-job[data-job=shows] .sjp-chip:has-text('ok')", timeout=180_000)
+            page.wait_for_selector(".sjp-job[data-job=shows] .sjp-chip:has-text('ok')", timeout=400_000)
             try:
                 yield page
             finally:
@@ -79,7 +80,6 @@ def page(workspace: Path, lake: Lake, lake_url: str, tmp_path: Path, monkeypatch
 
 
 def test_a_person_sees_what_failed_and_opens_the_output_of_a_run(page: Any, workspace: Path, tmp_path: Path) -> None:
-    page.set_default_timeout(120_000)
     assert page.locator(".sjp-job").count() == 3
     assert "ZeroDivisionError: division by zero" in page.inner_text(".sjp-job[data-job=fails] .sjp-error")
     assert page.inner_text(".sjp-job[data-job=never] .line") == "no run yet"

@@ -284,7 +284,7 @@ class Panel {
     const held = this.root.contains(document.activeElement) && document.activeElement.closest("tr")?.dataset.run;
     const top = this.detail.querySelector(".sjp-runs")?.scrollTop ?? 0;
     const list = h("div", { class: "sjp-runs" }, rows.length
-      ? h("table", {}, h("thead", {}, h("tr", {}, ["started (UTC)", "outcome", "took", "memory", "", "parameters", "error"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, lines))
+      ? h("table", {}, h("thead", {}, h("tr", {}, ["started (UTC)", "outcome", "took", "memory", "", "parameters", "error"].map((name) => h("th", { scope: "col", class: ["took", "memory"].includes(name) ? "n" : "" }, name)))), h("tbody", {}, lines))
       : h("div", { class: "sjp-empty" }, "No run of it is known. By hand: ", h("code", {}, `skygraph run ${this.job.includes(" ") ? "jobs/sync.ipynb" : this.job}`)));
     this.detail.replaceChildren(h("div", { class: "sjp-detail-top" }, h("b", {}, this.job), h("span", { class: "dim" }, plural(total, "run")), pages,
       h("button", { type: "button", class: "x", "aria-label": "close the runs", on: { click: () => this.choose("") } }, "×")), list, this.frame);
