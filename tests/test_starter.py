@@ -11,6 +11,7 @@ import pytest
 from workbench import Workbench
 from workbench.cli import run
 from workbench.errors import UnknownName, UsageError
+from workbench.hermes import load_plan
 from workbench.settings import Settings
 from workbench.starter import example_names, make_workspace
 
@@ -28,6 +29,16 @@ def test_a_new_workspace_is_right(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert json.loads(capfd.readouterr().out)["ok"]
     assert run(["ontology", "list", "--workspace", str(folder)]) == 0
     assert not (folder / ".skygraph/lake").exists(), "a check of no type needs no lake"
+
+
+def test_in_a_new_workspace_dbt_runs_after_sync(tmp_path: Path) -> None:
+    folder = make_workspace(tmp_path / "new")
+    plan = folder / "sync_jobs/tables.yml"
+    assert load_plan(folder).jobs["transform"].after == ("tables",)
+    plan.write_text(plan.read_text(encoding="utf-8").replace("#  nightly_snapshot", "  nightly_snapshot"), encoding="utf-8")
+    jobs = Workbench(Settings.load(folder, environ={})).jobs()
+    assert {job.name: job.when for job in jobs.jobs} == {"transform": "after tables", "nightly_snapshot": "at 02:00"}
+    assert not jobs.scheduler["problems"]
 
 
 @pytest.mark.usefixtures("lake")

@@ -792,10 +792,23 @@ class Workbench:
         return SyncPanel(lambda: [t.to_dict() for t in self.sync_status().tables], run, stop)
 
     def jobs_panel(self) -> Any:
-        """Past runs of every job, their times as a line, each with its output: a widget."""
+        """Every job with its state, next time and a line of its last runs; a click on a run shows its output: a widget."""
+        from workbench.health.canary import canary_job
         from workbench.widgets import JobsPanel
 
-        return JobsPanel(lambda: self.jobs().to_dict(), lambda job: self.job_history(job, limit=200).to_dict())
+        own = canary_job(self.settings)
+
+        def jobs() -> Mapping[str, Any]:
+            found, lines = self.jobs().to_dict(), self.runs.lines()
+            rows = [{**job, "runs": lines.pop(job["job"], [])} for job in found["jobs"]]
+            by_hand = [
+                {"job": name, "notebook": "", "when": "", "parameters": {}, "state": runs[0]["status"], "next_due": None, "error": "",
+                 "runs": runs}
+                for name, runs in sorted(lines.items()) if " " not in name and not (own and name == own.name)
+            ]  # fmt: skip
+            return {"jobs": [*rows, *by_hand], "scheduler": found["scheduler"]}
+
+        return JobsPanel(jobs, lambda job: self.job_history(job, limit=10_000).to_dict(), self.runs.page)
 
     def dbt_panel(self) -> Any:
         """Run and test models, each node's state live, failing rows on a click: a widget."""

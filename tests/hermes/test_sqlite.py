@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -227,3 +228,30 @@ def test_file_that_may_not_be_read_is_said(lake: Lake, workspace: Path, file: Pa
     if os.access(file, os.R_OK):
         pytest.skip("this user reads every file")
     assert f"{file} cannot be opened; check the rights" in sync(lake, workspace, file).error
+
+
+def test_a_writer_at_its_commit_fails_no_sync(lake: Lake, workspace: Path, file: Path, db: sqlite3.Connection) -> None:
+    """Without a write-ahead log nobody reads during a commit, and the engine does not wait as SQLite's own clients do."""
+    db.execute("create table t (id integer primary key, n integer)")
+    db.executemany("insert into t values (?, 0)", ((i,) for i in range(1000)))
+    ended = threading.Event()
+
+    def write() -> None:
+        with sqlite3.connect(file, isolation_level=None, timeout=60) as writer:
+            while not ended.wait(0.03):
+                writer.execute("begin exclusive")
+                writer.execute("update t set n = n + 1 where id = 1")
+                ended.wait(0.06)
+                writer.execute("commit")
+        writer.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        runs = [sync(lake, workspace, file) for _ in range(8)]
+    finally:
+        ended.set()
+        thread.join()
+    assert [(run.status, run.error) for run in runs] == [("ok", "")] * 8
+    sync(lake, workspace, file)
+    assert lake.rows("select n from raw.t where id = 1")[0]["n"] == db.execute("select n from t where id = 1").fetchone()[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +23,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import free_port
 from tests.scheduling.test_runs import write
-from workbench.hermes.jobs import At, JobSpec
+from workbench.hermes.jobs import Alerts, At, JobSpec, parse_job
+from workbench.hermes.tables import load_plan
 from workbench.lake import Lake
 from workbench.presence import pid_of
 from workbench.scheduling.due import choose, next_due
@@ -114,6 +117,7 @@ class Daemon:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SKYGRAPH_")}
         self.environ = {**kept, "SKYGRAPH_CLICKHOUSE_URL": lake_url, "SKYGRAPH_CANARY": "off", **environ}
         self.process: subprocess.Popen[bytes] | None = None
+        self.said = folder / "stderr.txt"
 
     @property
     def home(self) -> Path:
@@ -126,7 +130,8 @@ class Daemon:
 
     def start(self) -> None:
         words = [sys.executable, "-P", "-m", "workbench.cli", "--workspace", str(self.folder), "sync", "serve"]
-        self.process = subprocess.Popen(words, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.said, "ab") as said:
+            self.process = subprocess.Popen(words, env=self.environ, stdout=subprocess.DEVNULL, stderr=said)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -153,6 +158,12 @@ class Daemon:
             raise
         finally:
             base.close()
+
+    @property
+    def alerts(self) -> str:
+        """`alerts:` that are kept in a file."""
+        words = [sys.executable, str(self.folder / "alert.py"), str(self.folder / "alerts.jsonl")]
+        return f"alerts: {{command: {json.dumps(words)}}}"
 
     def told(self) -> list[dict[str, Any]]:
         """The alerts that came, in order."""
@@ -200,14 +211,14 @@ def test_killed_in_the_middle_of_a_run_it_neither_loses_nor_doubles_one(daemon: 
     write(daemon.folder / "notebooks/jobs/slow.ipynb", body, wait, parameters="x = 1")
     daemon.plan('  slow: {notebook: jobs/slow.ipynb, at: "00:00", catch_up: all}\n  hourly: {notebook: jobs/slow.ipynb, every: 1 day}\n')
     with running(daemon):
-        until(lambda: len(list(marks.iterdir())) == 1, seconds=60)
+        until(lambda: len(list(marks.iterdir())) == 1, seconds=240)
         (kernel,) = (int(p.name) for p in marks.iterdir())
         daemon.kill()
         until(lambda: not _lives(kernel))  # the worker and its kernel end with it
         (due,) = [o for job in ("slow", "hourly") for o in daemon.occurrences(job) if o["state"] == "running"]
         (daemon.folder / "go").touch()
         daemon.start()
-        until(lambda: daemon.occurrences(due["job"])[0]["state"] == "done", seconds=60)
+        until(lambda: daemon.occurrences(due["job"])[0]["state"] == "done", seconds=240)
     assert [o["outcome"] for o in daemon.occurrences(due["job"])] == ["ok"]
     assert [run["status"] for run in daemon.runs(due["job"])] == ["lost", "ok"]
     assert len(list(marks.iterdir())) == 2
@@ -219,55 +230,148 @@ def test_each_failure_ends_in_its_status_is_tried_again_and_told(daemon: Daemon,
     healed = daemon.folder / "healed"
     write(jobs / "cell.ipynb", f"import pathlib\nassert pathlib.Path({str(healed)!r}).exists(), 'not yet'", parameters="x = 1")
     write(jobs / "kernel.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", parameters="x = 1")
+    write(jobs / "worker.ipynb", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", parameters="x = 1")
     write(jobs / "hang.ipynb", "import time\ntime.sleep(600)", parameters="x = 1")
     (jobs / "broken.ipynb").write_text('{"cells": [', encoding="utf-8")
-    alert = f"alerts: {{command: [{json.dumps(sys.executable)}, {json.dumps(str(daemon.folder / 'alert.py'))}, "
-    alert += f"{json.dumps(str(daemon.folder / 'alerts.jsonl'))}]}}"
+    tail = f"every: 1 day, retries: {{count: 1, wait: 1 s}}, {daemon.alerts}}}\n"
     daemon.plan("".join((
-        f"  cell: {{notebook: jobs/cell.ipynb, every: 1 day, retries: {{count: 1, wait: 1 s}}, {alert}}}\n",
-        f"  kernel: {{notebook: jobs/kernel.ipynb, every: 1 day, {alert}}}\n",
-        f"  hang: {{notebook: jobs/hang.ipynb, every: 1 day, timeout: 2 s, {alert}}}\n",
-        f"  broken: {{notebook: jobs/broken.ipynb, every: 1 day, {alert}}}\n",
+        f"  cell: {{notebook: jobs/cell.ipynb, {tail}",
+        f"  kernel: {{notebook: jobs/kernel.ipynb, {tail}",
+        f"  worker: {{notebook: jobs/worker.ipynb, {tail}",
+        f"  hang: {{notebook: jobs/hang.ipynb, timeout: 2 s, {tail}",
     )))  # fmt: skip
+    expected = {"cell": "failed", "kernel": "killed", "worker": "killed", "hang": "timeout", "broken": "failed"}
     with running(daemon):
-        until(lambda: {a["job"] for a in daemon.told()} == {"cell", "kernel", "hang", "broken"}, seconds=90)
-        status = {job: [run["status"] for run in daemon.runs(job)] for job in ("cell", "kernel", "hang", "broken")}
-        assert status == {"cell": ["failed", "failed"], "kernel": ["killed"], "hang": ["timeout"], "broken": ["failed"]}
+        until(lambda: {a["job"] for a in daemon.told()} == set(expected) - {"broken"}, seconds=400)
+        # one that does not parse is refused when the plan is saved; spoiled afterwards, it fails when it is due
+        write(jobs / "broken.ipynb", "1", parameters="x = 1")
+        plan = daemon.folder / "sync_jobs/tables.yml"
+        good = plan.read_text(encoding="utf-8") + f"  broken: {{notebook: jobs/broken.ipynb, {tail}".replace("1 day", "2 s")
+        plan.write_text(good, encoding="utf-8")
+        until(lambda: daemon.runs("broken"), seconds=240)
+        (jobs / "broken.ipynb").write_text('{"cells": [', encoding="utf-8")
+        until(lambda: "broken" in {a["job"] for a in daemon.told()}, seconds=240)
+        for job, status in expected.items():
+            assert [run["status"] for run in daemon.runs(job) if run["status"] != "ok"][:2] == [status, status], job
+            assert {a["tries"] for a in daemon.told() if a["job"] == job} == {2}, job
+            assert {a["status"] for a in daemon.told() if a["job"] == job} == {status}, job
+        assert "is not a notebook" in next(a["error"] for a in daemon.told() if a["job"] == "broken")
         assert {a["event"] for a in daemon.told()} == {"failure"}
         assert "not yet" in next(a["error"] for a in daemon.told() if a["job"] == "cell")
         # a bad edit is told and changes nothing; the next good one counts at once
-        good = (daemon.folder / "sync_jobs/tables.yml").read_text(encoding="utf-8")
-        (daemon.folder / "sync_jobs/tables.yml").write_text(good + "  other: {notebok: x}\n", encoding="utf-8")
+        good = good.replace("  broken:", "#  broken:")
+        plan.write_text(good + "  other: {notebok: x}\n", encoding="utf-8")
         state = daemon.home / "state.json"
-        until(lambda: "notebok" in state.read_text(encoding="utf-8"), seconds=60)
-        assert json.loads(state.read_text(encoding="utf-8"))["jobs"] == 4
+        until(lambda: "notebok" in state.read_text(encoding="utf-8"), seconds=240)
+        assert json.loads(state.read_text(encoding="utf-8"))["jobs"] == 5
         healed.touch()
-        (daemon.folder / "sync_jobs/tables.yml").write_text(
-            good.replace("cell.ipynb, every: 1 day", "cell.ipynb, every: 1 s"), encoding="utf-8"
-        )
-        until(lambda: "recovery" in {a["event"] for a in daemon.told()}, seconds=60)
+        plan.write_text(good.replace("cell.ipynb, every: 1 day", "cell.ipynb, every: 1 s"), encoding="utf-8")
+        until(lambda: "recovery" in {a["event"] for a in daemon.told()}, seconds=240)
     assert [a["event"] for a in daemon.told() if a["job"] == "cell"] == ["failure", "recovery"]
 
 
+def test_one_that_waits_is_the_next_try_of_one_that_failed(daemon: Daemon, until: Callable[..., None]) -> None:
+    """A job that fails while it is due again and again is tried as often as it says, and told; its tries do not multiply."""
+    write(daemon.folder / "notebooks/jobs/cell.ipynb", "import time\ntime.sleep(1.5)\n1 / 0", parameters="x = 1")
+    retries = "overlap: queue, retries: {count: 2, wait: 1 s}"
+    daemon.plan(f"  cell: {{notebook: jobs/cell.ipynb, every: 1 s, {retries}, {daemon.alerts}}}\n")
+    with running(daemon):
+        until(lambda: daemon.told(), seconds=240)
+        queued = [o for o in daemon.occurrences("cell") if o["state"] == "queued"]
+    assert [run["attempt"] for run in daemon.runs("cell")][:3] == [1, 2, 3]
+    assert (daemon.told()[0]["event"], daemon.told()[0]["tries"]) == ("failure", 3)
+    assert len(queued) <= 1
+
+
 def test_without_a_lake_runs_fail_are_told_and_kept_until_it_is_back(daemon: Daemon, until: Callable[..., None]) -> None:
-    alert = (
-        f"{json.dumps(sys.executable)}, {json.dumps(str(daemon.folder / 'alert.py'))}, {json.dumps(str(daemon.folder / 'alerts.jsonl'))}"
-    )
-    daemon.plan(f"  dummy: {{notebook: jobs/transform.ipynb}}\nalerts: {{command: [{alert}]}}\n",
+    daemon.plan(f"  dummy: {{notebook: jobs/transform.ipynb}}\n{daemon.alerts}\n",
                 "{things: {source: shop, from: thing, key: [id], every: 1 day}}")  # fmt: skip
     lake_url = daemon.environ["SKYGRAPH_CLICKHOUSE_URL"]
     down = lake_url.rpartition(":")[0] + f":{free_port()}"
     daemon.environ["SKYGRAPH_CLICKHOUSE_URL"] = down
     with running(daemon):
-        until(lambda: [a["event"] for a in daemon.told()] == ["failure"], seconds=90)
+        until(lambda: [a["event"] for a in daemon.told()] == ["failure"], seconds=240)
         (run,) = daemon.runs("sync things")[-1:]
         assert run["status"] == "failed"
     daemon.environ["SKYGRAPH_CLICKHOUSE_URL"] = lake_url
     lake = Lake(Settings.load(daemon.folder, environ=daemon.environ))
     with running(daemon):
-        until(lambda: lake.tables("skygraph") and "job_runs" in lake.tables("skygraph"), seconds=60)
+        until(lambda: lake.tables("skygraph") and "job_runs" in lake.tables("skygraph"), seconds=240)
         until(lambda: {r["status"] for r in lake.rows("select status from skygraph.job_runs where job = 'sync things'")} == {"failed"})
     lake.close()
+
+
+@pytest.fixture
+def small_disk(daemon: Daemon) -> Iterator[Path]:
+    """The workspace's `.skygraph` on a disk of its own, of 48 MB."""
+    place = daemon.folder / ".skygraph"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(place)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a disk that can be filled needs the right to mount one")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_fails_the_runs_that_need_it_and_loses_nothing(daemon: Daemon, small_disk: Path, until: Callable[..., None]) -> None:
+    marks = daemon.folder / "marks"
+    marks.mkdir()
+    begin = f"import pathlib, time, uuid\n(pathlib.Path({str(marks)!r}) / uuid.uuid4().hex).touch()"
+    wait = f"while not pathlib.Path({str(daemon.folder / 'go')!r}).exists():\n    time.sleep(0.05)\nprint('x' * 500_000)"
+    write(daemon.folder / "notebooks/jobs/large.ipynb", begin, wait, parameters="x = 1")
+    daemon.plan(
+        "  patient: {notebook: jobs/large.ipynb, every: 1 day, retries: {count: 2, wait: 1 s}}\n"
+        f"  strict: {{notebook: jobs/large.ipynb, every: 1 day}}\n{daemon.alerts}\n"
+    )
+    with running(daemon):
+        until(lambda: len(list(marks.iterdir())) == 2, seconds=240)
+        filler = small_disk / "filler"
+        with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(1 << 12))
+        (daemon.folder / "go").touch()
+        until(lambda: "a run's end cannot be written yet" in daemon.said.read_text(encoding="utf-8"), seconds=240)
+        assert daemon.process is not None
+        assert daemon.process.poll() is None
+        filler.unlink()
+        until(
+            lambda: daemon.told() and {o["state"] for job in ("patient", "strict") for o in daemon.occurrences(job)} == {"done"},
+            seconds=240,
+        )
+        assert [run["status"] for run in daemon.runs("patient")] == ["failed", "ok"]
+        assert [run["status"] for run in daemon.runs("strict")] == ["failed"]
+        assert [(a["job"], a["event"], a["status"]) for a in daemon.told()] == [("strict", "failure", "failed")]
+        assert "No space left" in daemon.told()[0]["error"]
+    assert len(list(marks.iterdir())) == 3
+
+
+def test_as_many_outputs_as_a_job_keeps_are_kept(daemon: Daemon, until: Callable[..., None]) -> None:
+    write(daemon.folder / "notebooks/jobs/short.ipynb", "1", parameters="x = 1")
+    daemon.plan("  short: {notebook: jobs/short.ipynb, every: 1 s, keep: 2}\n")
+    with running(daemon):
+        until(lambda: len(daemon.runs("short")) > 4, seconds=240)
+    kept = sorted(path.name for path in (daemon.folder / ".skygraph/runs/short").iterdir())
+    newest = [Path(run["output"]).stem for run in daemon.runs("short") if run["status"] == "ok"][-2:]
+    assert [name for name in kept if name.endswith(".ipynb")] == [f"{stem}.ipynb" for stem in newest]
+    assert set(kept) == {f"{stem}{suffix}" for stem in newest for suffix in (".ipynb", ".html")}
+
+
+def test_the_example_of_the_page_is_a_plan(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    example, alerts = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/jobs.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "sync_jobs").mkdir()
+    (tmp_path / "sync_jobs/tables.yml").write_text(example, encoding="utf-8")
+    plan = load_plan(tmp_path)
+    assert {name: job.when for name, job in plan.jobs.items()} == {
+        "transform": "after tables", "marts_snapshot": "after transform", "every_quarter": "every 15 minutes",
+        "morning": "at 07:00, saturday 09:00 Europe/Berlin after invoices >= 06:00",
+    }  # fmt: skip
+    assert (plan.alerts, plan.jobs["morning"].alerts) != (None, None)
+    (tmp_path / "sync_jobs/tables.yml").write_text(alerts, encoding="utf-8")
+    assert load_plan(tmp_path).alerts == Alerts(("python", "tools/tell.py"), "${ONCALL_HOOK}", ("failure", "recovery", "lateness"))
+    page = (root / "docs/jobs.md").read_text(encoding="utf-8")
+    for name in re.findall(r"fields\.\w+\(\"(\w+)\"|_(?:seconds|whole)\(fields, \"(\w+)\"", inspect.getsource(parse_job)):
+        assert f"| `{name[0] or name[1]}` |" in page, "every key of a job is in the page"
 
 
 def test_tables_share_a_run_and_what_comes_after_runs_once(daemon: Daemon, until: Callable[..., None], lake: Lake) -> None:
@@ -277,7 +381,7 @@ def test_tables_share_a_run_and_what_comes_after_runs_once(daemon: Daemon, until
         "  build: {notebook: jobs/after.ipynb, after: tables}\n  last: {notebook: jobs/after.ipynb, after: build}\n", f"{{{tables}}}"
     )
     with running(daemon):
-        until(lambda: [run["status"] for run in daemon.runs("last")] == ["ok"], seconds=90)
+        until(lambda: [run["status"] for run in daemon.runs("last")] == ["ok"], seconds=240)
         assert pid_of(daemon.home) is not None
     assert [len(daemon.runs(job)) for job in ("sync", "build", "last")] == [1, 1, 1]
     assert set(str(daemon.runs("sync")[0]["parameters"]["table"]).split()) == {"t0", "t1", "t2", "t3"}

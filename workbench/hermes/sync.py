@@ -10,6 +10,7 @@ import getpass
 import itertools
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -39,6 +40,8 @@ Progress = Callable[[str, int, int], None]  # message, tables done, tables in al
 
 _AT_ONCE = 4
 _LOOK_EVERY_S = 0.5
+_PATIENCE_S = 30.0  # with a writer of SQLite, as long as its own clients have
+_AGAIN_S = 0.02
 _CHUNKS = 20
 
 
@@ -277,21 +280,21 @@ class Hermes:
     def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun]) -> SyncRun:
         """One table, under its lock; a failure of any kind is in the run, and in the ledger."""
         log = logger(table=job.table, source=job.source)
-        run_id = str(uuid.uuid4())
-        started = _now()
+        run_id, started = str(uuid.uuid4()), _now()
         with self._locked(job.table):
+            deadline = time.monotonic() + _PATIENCE_S
             try:
-                # under the lock, so that no other process and no rewind is passed over
-                state, is_there = self.ledger.state(job.table)
-                with self._connector(self.plan.sources[job.source]) as connector:
-                    this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step, is_there)
-                    self._going.add(this)
+                while True:
                     try:
-                        run = act(this)
-                    finally:
-                        self._going.discard(this)
-                    if run.mode == "unchanged" and this.state:
-                        self._looked.append(dataclasses.replace(this.state, synced_at=run.finished_at, version=this.state.version + 1))
+                        run = self._try(job, act, run_id, started)
+                        break
+                    except QueryError as error:
+                        # SQLite's writer was at its commit when the engine came to read: what is read again changes nothing
+                        if "database is locked" not in error.message or time.monotonic() > deadline or self._stopped.is_set():
+                            raise
+                        log.info("the source is being written; reading it again", run_id=run_id)
+                        self._stopped.wait(_AGAIN_S)
+                        run_id, started = str(uuid.uuid4()), _now()
             except LakeUnavailable:
                 raise
             except SkyGraphError as error:
@@ -309,6 +312,20 @@ class Hermes:
                     self.ledger.record(run, version=_micros(run.finished_at) + 1)
         log.info("table synced", run_id=run_id, status=run.status, mode=run.mode, row_count=run.rows_read, inserted=run.inserted,
                  deleted=run.deleted, quarantined=run.quarantined, elapsed_s=round(run.seconds, 3), error=run.error or None)  # fmt: skip
+        return run
+
+    def _try(self, job: TableJob, act: Callable[[TableRun], SyncRun], run_id: str, started: dt.datetime) -> SyncRun:
+        """One try of a table, from the state as it is now: under the lock, so that no other process and no rewind is passed over."""
+        state, is_there = self.ledger.state(job.table)
+        with self._connector(self.plan.sources[job.source]) as connector:
+            this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step, is_there)
+            self._going.add(this)
+            try:
+                run = act(this)
+            finally:
+                self._going.discard(this)
+            if run.mode == "unchanged" and this.state:
+                self._looked.append(dataclasses.replace(this.state, synced_at=run.finished_at, version=this.state.version + 1))
         return run
 
     def _step(self, step: str) -> None:

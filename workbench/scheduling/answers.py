@@ -135,6 +135,7 @@ class JobState:
         return {
             "job": self.name, "notebook": self.notebook, "when": self.when, "parameters": dict(self.parameters), "state": self.state,
             "next_due": self.next_due, "last_due": self.last_due, "last_run": self.last_run.to_dict() if self.last_run else None,
+            "error": self.error,
         }  # fmt: skip
 
 

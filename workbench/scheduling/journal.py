@@ -192,6 +192,14 @@ class Journal:
         found = self.read("select job, facts, max(started_at) from run group by job")
         return {r["job"]: json.loads(r["facts"]) for r in found}
 
+    def newest_runs(self, each: int, shared: str, of_shared: int) -> list[dict[str, Any]]:
+        """The `each` newest runs of every job, the newest first; of the job `shared`, which many share, `of_shared`."""
+        found = self.read(
+            "select facts from (select facts, job, started_at, row_number() over (partition by job order by started_at desc) as place "
+            "from run) where place <= case when job = ? then ? else ? end order by started_at desc", shared, of_shared, each,
+        )  # fmt: skip
+        return [json.loads(r["facts"]) for r in found]
+
     def last_outcomes(self) -> dict[str, sqlite3.Row]:
         """Of each job its newest occurrence that has an outcome: `due_at`, `outcome`, `run_id`."""
         found = self.read("select job, max(due_at) as due_at, outcome, run_id, tries from occurrence where outcome != '' group by job")

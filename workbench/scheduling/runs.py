@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import to_json
-from workbench.errors import LakeError, LakeUnavailable, QueryError
+from workbench.errors import LakeError, LakeUnavailable, QueryError, SkyGraphError, UsageError
 from workbench.lake.sql import Column, create_replacing, quote, quote_table
 from workbench.log import logger
 from workbench.scheduling.answers import JobHistory, JobRun
 from workbench.scheduling.journal import Journal
 from workbench.scheduling.parameters import typed
+from workbench.scheduling.plan import SHARED, TABLE_PREFIX
 from workbench.scheduling.pool import Worker, end_processes, start_time
 
 if TYPE_CHECKING:
@@ -236,15 +237,19 @@ class Runs:
     def history(self, job: str = "", *, limit: int = 50) -> JobHistory:
         """Past runs of a job or of all, the newest first, from the lake. A run whose process is gone is `lost` from now on.
 
-        When the lake does not answer, those that this machine's journal knows.
+        Those of a table (`sync invoices`) include the runs that it shared. When the lake does not answer, those that this machine's journal
+        knows.
         """
         self.reap()
         try:
             with suppress(QueryError):  # who may only read, reads
                 self.ship()
-            where = "where job = {job:String}" if job else ""
+            table = job.removeprefix(TABLE_PREFIX) if job.startswith(TABLE_PREFIX) else ""
+            shares = "or (job = {shared:String} and has(splitByChar(' ', JSONExtractString(parameters, 'table')), {table:String}))"
+            where = f"where job = {{job:String}} {shares if table else ''}" if job else ""
             rest = f"{where} order by started_at desc, run_id limit {{n:UInt32}}"
-            found = self.lake.rows(f"select * except _version from {TABLE} {rest}", {"job": job, "n": limit})
+            values = {"job": job, "n": limit, "shared": SHARED, "table": table}
+            found = self.lake.rows(f"select * except _version from {TABLE} {rest}", values)
         except LakeUnavailable as error:
             runs = tuple(JobRun.of(facts) for facts in self.journal.runs(job, limit))
             return JobHistory(runs, f"of this machine's journal: {error.message}")
@@ -253,6 +258,52 @@ class Runs:
                 raise
             found = []
         return JobHistory(tuple(_run(row) for row in found))
+
+    def lines(self, each: int = 40) -> dict[str, list[dict[str, Any]]]:
+        """By job its newest runs on this machine, the newest first, each in a few facts; a table has its part of the runs that it shared.
+
+        Out of the journal: asks no lake.
+        """
+        found: dict[str, list[dict[str, Any]]] = {}
+        for facts in self.journal.newest_runs(each, SHARED, each * 15) if self.journal.exists else []:
+            run = JobRun.of(facts)
+            line = {"run_id": run.run_id, "status": run.status, "started_at": run.started_at, "seconds": run.seconds, "error": run.error}
+            if run.job != SHARED:
+                found.setdefault(run.job, []).append(line)
+                continue
+            told = run.result.get("tables")
+            for table in str(run.parameters.get("table", "")).split():
+                mine = told.get(table) if isinstance(told, Mapping) else None
+                if isinstance(mine, Mapping):
+                    line = {**line, "seconds": mine.get("seconds"), "error": mine.get("error") or "",
+                            "status": "failed" if mine.get("error") else "ok"}  # fmt: skip
+                of_table = found.setdefault(f"{TABLE_PREFIX}{table}", [])
+                if len(of_table) < each:
+                    of_table.append(line)
+        return found
+
+    def page(self, run_id: str) -> str:
+        """The page of a run with all it showed, as HTML. It is a notebook's work: treat it as such.
+
+        Raises:
+            UsageError: there is no such run.
+            SkyGraphError: it has no page: it goes on, ran on another machine, or its output is not kept any more.
+        """
+        kept = self.journal.read("select facts from run where run_id = ?", run_id) if self.journal.exists else []
+        facts = json.loads(kept[0]["facts"]) if kept else next(
+            iter(self.lake.rows(f"select status, host, output from {TABLE} where run_id = {{id:String}}", {"id": run_id})), None
+        )  # fmt: skip
+        if facts is None:
+            raise UsageError(f"there is no run {run_id[:40]!r}")
+        if facts["status"] == "running":
+            raise SkyGraphError("this run goes on; its page is written when it has ended", hint="`skygraph logs --run` follows it")
+        place = Path(facts["output"]).with_suffix(".html") if facts["output"] else None
+        if place is not None and self.folder.resolve() in place.resolve().parents:
+            with suppress(OSError):
+                return place.read_text(encoding="utf-8", errors="replace")
+        if facts["host"] != host_name():
+            raise SkyGraphError(f"this run was on {facts['host']}, and its output is there")
+        raise SkyGraphError("there is no output of this run", hint="the newest of each job are kept, as many as its `keep` says")
 
     def ship(self) -> int:
         """Bring to the lake what it has not of the journal; how many rows. Doing it twice changes nothing.

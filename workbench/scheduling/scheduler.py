@@ -469,7 +469,13 @@ class Scheduler:
             bundle = f"alone {o.id}" if is_told else f"{run.run_id} {half}"
         if spec is not None and o.tries <= spec.retries:
             wait_s = min(_LONGEST_WAIT_S, spec.retry_wait_s * 2 ** (o.tries - 1))
-            self.journal.set([o.id], state="queued", outcome=run.status, bundle=bundle, not_before=now.timestamp() + wait_s)
+            not_before = now.timestamp() + wait_s
+            newer = [other for other in self.journal.open(o.job) if other.state == "queued" and other.id != o.id]
+            if newer and spec.catch_up != "all":  # the one that waits is the next try of both
+                self.journal.set([o.id], state="skipped", outcome=run.status)
+                self.journal.set([newer[0].id], tries=max(o.tries, newer[0].tries), not_before=not_before)
+            else:
+                self.journal.set([o.id], state="queued", outcome=run.status, bundle=bundle, not_before=not_before)
             log.warning("to be tried again", status=run.status, tries=o.tries, again_s=wait_s, error=run.error)
             return
         self.journal.set([o.id], state="done", outcome=run.status)

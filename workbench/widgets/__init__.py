@@ -1,4 +1,4 @@
-"""Widgets for notebooks and dashboards: explore objects, run syncs and dbt, look under tables, compare snapshots.
+"""Widgets for notebooks and dashboards: explore objects, run syncs and dbt, watch jobs, look under tables, compare snapshots.
 
 Owns ipywidgets and anywidget. A widget is given plain functions that fetch or run something and shows what they answer; it knows
 nothing about the lake, the ontology or the Workbench. The functions may be called from a thread, never two at once
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from workbench.widgets.dbt_panel import DbtPanel
     from workbench.widgets.explorer import Explorer
     from workbench.widgets.inspector import Inspector
+    from workbench.widgets.jobs_panel import JobsPanel
     from workbench.widgets.sync_panel import SyncPanel
     from workbench.widgets.twin import Twin
 
-__all__ = ["Board", "DbtPanel", "Explorer", "Inspector", "SyncPanel", "Twin"]
+__all__ = ["Board", "DbtPanel", "Explorer", "Inspector", "JobsPanel", "SyncPanel", "Twin"]
 
 _HOMES = {
     "Board": "board",
     "DbtPanel": "dbt_panel",
     "Explorer": "explorer",
     "Inspector": "inspector",
+    "JobsPanel": "jobs_panel",
     "SyncPanel": "sync_panel",
     "Twin": "twin",
 }
