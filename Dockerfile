@@ -4,7 +4,7 @@ FROM python:3.11-slim
 
 # the user who owns the mounted trees on the host
 ARG UID=1000
-RUN useradd --uid "$UID" --create-home skygraph && install -d -o skygraph -g skygraph /skygraph /skygraph/.skygraph
+RUN useradd --uid "$UID" --create-home skygraph && install -d -o skygraph -g skygraph /skygraph /skygraph/.skygraph /skygraph/.cache
 WORKDIR /skygraph
 
 # the libraries first: they are installed again when these files change, and not with every edit of the code
@@ -19,5 +19,5 @@ COPY --chown=skygraph notebooks notebooks
 
 USER skygraph
 # the code is mounted read-only: what Python compiles of it goes elsewhere
-ENV PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=/home/skygraph/.cache/python
+ENV PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=/skygraph/.cache
 CMD ["skygraph", "--help"]
