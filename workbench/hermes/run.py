@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
+from workbench.hermes.biography import Biography
 from workbench.hermes.connector import (
     Connector,
     Fingerprint,
@@ -79,6 +80,7 @@ class TableRun:
     def __post_init__(self) -> None:
         self.tag = f"sync:{self.job.table}:{self.run_id}:"
         self.quarantine = Quarantine(self.lake, self.job, self.run_id)
+        self.biography = Biography(self.lake, self.job, self.run_id)
         self.read = self.inserted = self.deleted = self.compared = self.bytes = 0
         self.ranges = self.ranges_differing = self.keys_listed = 0
         self.sums: list[tuple[int, int]] = []
@@ -511,7 +513,7 @@ class TableRun:
             mine = f"{staged} where {live} and {part}"
             if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
-                self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
+                self._insert(source, columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
                 self._see_current(mine, total)
             else:
                 self._merge_by_mark(source, mine, columns, hashed, total)
@@ -544,14 +546,15 @@ class TableRun:
         rows, sums, kept_rows, kept_sums = (int(v or 0) for v in facts.to_pylist()[0].values())
         if rows > kept_rows:
             rest = f"{mine} and not ({old} and ({self._key}) in (select {self._key} from {kept}))" if kept_rows else mine
-            self._insert(columns, rest, history=True)
+            self._insert(source, columns, rest, history=True)
         landed = self.lake.query_history(
             f"{fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {{run:String}}", {"run": self.run_id}
         )
         landed_rows, landed_sums = _numbers(landed)
         self._same((rows, sums), (landed_rows + kept_rows, (landed_sums + kept_sums) % _WRAP))
 
-    def _insert(self, columns: str, rows: str, *, history: bool = False) -> None:
+    def _insert(self, source: SourceTable, columns: str, rows: str, *, history: bool = False) -> None:
+        self.biography.keep(f"select {self._key} from {rows}", source.columns, staged=self.staged, tag=self.tag)
         self.inserted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
             f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",
@@ -585,6 +588,8 @@ class TableRun:
         origin = f"{here} where ({self._key}) {condition} and {also}"
         if values:
             origin = f"{values} and ({self._key}) in (select {self._key} from {here} where ({self._key}) {condition})"
+        if self.biography.keep(f"select {self._key} from {origin}", source.columns, tag=self.tag) == 0:
+            return  # no current key meets it
         self.deleted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({names}, {_OUR_COLUMNS})\n"
             f"select {names}, {{version:UInt64}}, 1, now64(3), {{run:String}} from {origin}",
@@ -727,6 +732,8 @@ class TableRun:
     # --- the report
 
     def _report(self, mode: str, mark: Watermark | None, to: Watermark | None) -> SyncRun:
+        if said := self.biography.finish(replaced=bool(self.physical and self.inserted + self.deleted)):
+            self.notes.append(said)
         sums = [f"{sum(side) % (1 << 64):016x}" for side in zip(*self.sums, strict=True)] or ["", ""]
         return SyncRun(
             run_id=self.run_id,
