@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from workbench.answer import Answer, Block, Grid, Note
 from workbench.errors import Busy, InvalidFiles, LakeError, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from workbench.inspection import Inspection, TableReport
     from workbench.lake import Lake
     from workbench.lake.backup import BackupReport, Backups, MoveReport, RestoreReport
+    from workbench.lake.explain import ReadPlan
+    from workbench.lake.merging import MergeReport
+    from workbench.lake.meter import ErrorMeter
+    from workbench.lake.price import Price, PriceList
     from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
     from workbench.ontology.answers import ReloadReport, TypeGraph
     from workbench.ontology.check import Finding
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckReport", "SqlResult", "Workbench"]
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # message, done, in all
 
 
@@ -78,6 +83,23 @@ class SqlResult(Answer):
         kind = "physical rows" if self.raw else "current rows"
         cut = f"rows 1-100 of {self.table.num_rows:,}" if self.table.num_rows > 100 else f"{self.table.num_rows:,} row(s)"
         yield Note(f"{cut}, {kind}, {self.seconds * 1000:.0f} ms", "quiet")
+
+
+@dataclass(frozen=True)
+class PricedResult(Answer):
+    """Rows of a SELECT with what current rows were predicted to cost, and did."""
+
+    result: SqlResult
+    price: Price
+
+    def to_dict(self) -> Any:
+        """The rows and the price."""
+        return {"rows": self.result.to_dict(), "price": self.price.to_dict()}
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, then the price."""
+        yield from self.result.blocks()
+        yield from self.price.blocks()
 
 
 def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -566,17 +588,71 @@ class Workbench:
             UnknownName: a table that is not there; names the nearest.
             QueryError: the lake refused it.
         """
+
+        def read() -> SqlResult:
+            started = time.perf_counter()
+            rows = (self.lake.query_history if raw else self.lake.query)(statement, parameters)
+            return SqlResult(self.lake.meaning(rows, statement, parameters), time.perf_counter() - started, raw)
+
+        return self._reading(statement, read)
+
+    def show_sql(self, statement: str, *, parameters: Mapping[str, Any] | None = None) -> ReadPlan:
+        """How a SELECT over current rows is read: where FINAL is applied and by what, the same by hand, its price. Does not run it.
+
+        Raises:
+            UsageError, QueryError: as `sql`.
+        """
+        from workbench.lake.explain import read_plan
+
+        return self._reading(statement, lambda: read_plan(self.lake, statement, parameters))
+
+    def price(self, statement: str, *, parameters: Mapping[str, Any] | None = None) -> Price:
+        """What current rows will cost a SELECT, beside raw ones, in milliseconds. Does not run it."""
+        from workbench.lake.price import price
+
+        return self._reading(statement, lambda: price(self.lake, statement, parameters))
+
+    def priced_sql(self, statement: str, *, parameters: Mapping[str, Any] | None = None) -> PricedResult:
+        """Run a SELECT over current rows; predicted and actual price are in the answer, and kept in `skygraph.final_prices`."""
+        from workbench.lake.price import run_priced
+
+        table, told = self._reading(statement, lambda: run_priced(self.lake, statement, parameters))
+        table = self.lake.meaning(table, statement, parameters)
+        return PricedResult(SqlResult(table, (told.actual_ms or 0.0) / 1000), told)
+
+    def prices(self, *, limit: int = 50) -> PriceList:
+        """Statements that were priced and run, newest first, and how good the predictions were."""
+        from workbench.lake.price import prices
+
+        return prices(self.lake, limit=limit)
+
+    def _reading(self, statement: str, read: Callable[[], T]) -> T:
+        """Read, with the errors of a statement that is empty or names no table."""
         if not statement.strip(" \t\r\n;"):
             raise UsageError("the statement is empty", hint="write a SELECT")
         self.lake.ping()  # so that the time is the statement's, not the lake's start
-        started = time.perf_counter()
-        read = self.lake.query_history if raw else self.lake.query
         try:
-            table = self.lake.meaning(read(statement, parameters), statement, parameters)
+            return read()
         except QueryError as error:
             unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
             raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None
-        return SqlResult(table, time.perf_counter() - started, raw)
+
+    def meter(self, table: str, *aggregates: str, keep: bool = True) -> ErrorMeter:
+        """Aggregates of a table over physical and over current rows, with earlier measurements; kept in `skygraph.error_meter`.
+
+        Raises:
+            UnknownName: there is no such table; names the nearest.
+            UsageError: it keeps no versions, or an aggregate is not one expression.
+        """
+        from workbench.lake.meter import measure_error
+
+        return measure_error(self.lake, self._table(table), aggregates, keep=keep)
+
+    def optimize(self, table: str, *, step: bool = False) -> MergeReport:
+        """Merge the versions of a table on the disk, wholly or with `step` by one merge; with progress, ended by an interrupt."""
+        from workbench.lake.merging import optimize
+
+        return optimize(self.lake, self._table(table), step=step, progress=self.progress)
 
     def inspect(self, table: str, *, key: str | None = None) -> TableReport | KeyLife:
         """What a table is made of, whole; or the life of one key: every version that is known, with its run and what changed.

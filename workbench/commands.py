@@ -608,10 +608,47 @@ def inspect(bench: Workbench, table: str, key: str | None = None) -> Answer:
     return bench.inspect(table, key=key)
 
 
-@command("sql", arg("statement", help="a SELECT", metavar="SELECT"), flag("--raw", help="all physical rows instead of current rows"))
-def sql(bench: Workbench, statement: str, raw: bool = False) -> Answer:
+@command(
+    "sql",
+    arg("statement", help="a SELECT", metavar="SELECT"),
+    flag("--raw", help="all physical rows instead of current rows"),
+    flag("--show", help="do not run it: how it is read, the same by hand with FINAL, and its price"),
+    flag("--price", help="say what current rows cost it, before and after; kept in skygraph.final_prices"),
+)
+def sql(bench: Workbench, statement: str, raw: bool = False, show: bool = False, price: bool = False) -> Answer:
     """Run a SELECT on the lake, over current rows unless --raw. In a notebook also `%%skygraph sql [NAME]`."""
-    return bench.sql(statement, raw=raw)
+    if raw and (show or price):
+        raise UsageError("--raw reads physical rows, which have no price", hint="leave --raw out")
+    if show:
+        return bench.show_sql(statement)
+    return bench.priced_sql(statement) if price else bench.sql(statement, raw=raw)
+
+
+@command("prices", flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"))
+def prices(bench: Workbench, limit: int = 50) -> Answer:
+    """Predicted and actual price of current rows, of the statements that were run with `sql --price`, newest first."""
+    return bench.prices(limit=limit)
+
+
+@command(
+    "meter",
+    arg("table", help="a table of the lake; `invoices` is raw.invoices", metavar="TABLE", completes="physical"),
+    flag("--aggregate", help="aggregates to ask (default: the count, and the sum of each numeric column)", nargs="+", action="extend",
+         default=[], metavar="EXPR"),
+)  # fmt: skip
+def meter(bench: Workbench, table: str, aggregate: Sequence[str] = ()) -> Answer:
+    """How wrong aggregates of a table would be over physical rows, now and as measured before."""
+    return bench.meter(table, *aggregate)
+
+
+@command(
+    "optimize",
+    arg("table", help="a table of the lake; `invoices` is raw.invoices", metavar="TABLE", completes="physical"),
+    flag("--step", help="only the merge that the engine would do next"),
+)
+def optimize(bench: Workbench, table: str, step: bool = False) -> Answer:
+    """Merge the versions of a table on the disk, so that reading its current rows costs next to nothing."""
+    return bench.optimize(table, step=step)
 
 
 # --- the twin

@@ -38,7 +38,18 @@ from workbench.hermes.ranges import CLICKHOUSE, differing, fold, is_whole_number
 from workbench.hermes.tables import TableJob
 from workbench.hermes.watermark import Watermark
 from workbench.lake import Lake
-from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, current, quote, quote_table, quote_text, row_hash, rows_checksum
+from workbench.lake.sql import (
+    MERGED_WHEN_IDLE,
+    RAW_COLUMNS,
+    Column,
+    create_replacing,
+    current,
+    quote,
+    quote_table,
+    quote_text,
+    row_hash,
+    rows_checksum,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -308,7 +319,15 @@ class TableRun:
             self._forget_mark()
             wanted = [Column(c.name, c.type) for c in source.columns] + list(RAW_COLUMNS)
             lake.command(
-                create_replacing(job.raw, wanted, key=job.key, version="_version", deleted="_deleted", placement=lake.placement),
+                create_replacing(
+                    job.raw,
+                    wanted,
+                    key=job.key,
+                    version="_version",
+                    deleted="_deleted",
+                    placement=lake.placement,
+                    settings=MERGED_WHEN_IDLE,
+                ),
                 retry=True,
             )
             return True, False

@@ -14,6 +14,7 @@ from workbench.errors import UsageError
 
 __all__ = [
     "CURRENT_SETTINGS",
+    "MERGED_WHEN_IDLE",
     "OWN_TABLES",
     "Column",
     "RAW_COLUMNS",
@@ -35,6 +36,11 @@ __all__ = [
 # The engine's own setting: every table of a statement that can be read FINAL is read FINAL, through views, subqueries
 # and joins too. It is how `Lake.query` keeps its promise whatever the statement looks like.
 CURRENT_SETTINGS: Mapping[str, object] = {"final": 1}
+
+
+# Tables of versions are merged wholly when nothing was inserted for ten minutes, so that reading current rows costs next to nothing.
+# A table that changes all the time is left to the engine's usual merges: rewriting it each time would cost more than it saves.
+MERGED_WHEN_IDLE = "min_age_to_force_merge_seconds = 600, min_age_to_force_merge_on_partition_only = 1"
 
 
 @dataclass(frozen=True)
@@ -178,17 +184,20 @@ def create_replacing(
     deleted: str = "",
     placement: Placement = Placement(),
     settings: str = "",
+    expires: str = "",
 ) -> str:
     """DDL of a table that keeps, per key, the row of the highest version; does nothing when the table exists.
 
-    With `deleted`, keys whose newest row has that column at 1 are not current.
+    With `deleted`, keys whose newest row has that column at 1 are not current. `expires` is an expression: when a row may go.
     """
     body = ",\n    ".join(f"{quote(c.name)} {c.type}" for c in columns)
     arguments = quote(version) + (f", {quote(deleted)}" if deleted else "")
     order = ", ".join(quote(k) for k in key)
     return (
         f"create table if not exists {quote_table(table)}{placement.on_cluster}\n(\n    {body}\n)\n"
-        f"engine = {placement.engine('ReplacingMergeTree', arguments)}\norder by ({order})" + (f"\nsettings {settings}" if settings else "")
+        f"engine = {placement.engine('ReplacingMergeTree', arguments)}\norder by ({order})"
+        + (f"\nttl {expires}" if expires else "")
+        + (f"\nsettings {settings}" if settings else "")
     )
 
 

@@ -1,0 +1,121 @@
+"""How a statement is read: which of its tables have versions, through which views, and where FINAL is applied and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.answer import Answer, Block, Grid, Heading, Note
+from workbench.lake.client import Lake
+from workbench.lake.price import Price, price
+from workbench.lake.reads import plan_reads
+from workbench.lake.sql import key_names
+from workbench.lake.statement import NoTree, Relation, by_hand, parse, tables_of
+
+__all__ = ["ReadPlan", "TableRead", "read_plan"]
+
+
+@dataclass(frozen=True)
+class TableRead:
+    """A table that a statement reads: through which views, and how its rows come to be current.
+
+    `final` is `by the setting`, `written in the statement`, `by the setting, on each shard`, `not needed`, or `no` when the engine's plan
+    does not read it FINAL.
+    """
+
+    table: str
+    engine: str
+    key: tuple[str, ...]
+    via: tuple[str, ...]
+    final: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as data."""
+        return {**self.__dict__, "key": list(self.key), "via": list(self.via)}
+
+
+@dataclass(frozen=True)
+class ReadPlan(Answer):
+    """How `skygraph sql` reads a statement, the same statement written by hand, and its price. Nothing was run.
+
+    `by_hand` is empty where `why_not` says why there is none.
+    """
+
+    statement: str
+    tables: tuple[TableRead, ...]
+    by_hand: str
+    why_not: str
+    price: Price
+
+    def to_dict(self) -> Any:
+        """All of it."""
+        return {
+            "statement": self.statement, "tables": [t.to_dict() for t in self.tables], "by_hand": self.by_hand, "why_not": self.why_not,
+            "price": self.price.to_dict(),
+        }  # fmt: skip
+
+    def blocks(self) -> Iterator[Block]:
+        """The tables, the statement by hand, the price."""
+        rows = [[t.table, t.engine, ", ".join(t.key), " > ".join(t.via), t.final] for t in self.tables]
+        yield Grid(["table", "engine", "key", "through", "FINAL"], rows, empty="it reads no table of the lake")
+        if self.by_hand:
+            yield Heading("by hand, for a client that sets nothing")
+            yield from (Note(line) for line in self.by_hand.splitlines())
+        else:
+            yield Note(f"no text to write by hand: {self.why_not}", "quiet")
+        yield Heading("price")
+        yield from self.price.blocks()
+
+
+def read_plan(lake: Lake, sql: str, parameters: Mapping[str, Any] | None = None) -> ReadPlan:
+    """How a SELECT over current rows is read. The engine's own plan says where FINAL is applied; the text by hand is ours.
+
+    Raises:
+        UsageError, QueryError, LakeUnavailable: as `Lake.query`.
+    """
+    found = {
+        f"{r['database']}.{r['name']}": r
+        for r in lake.rows(
+            "select database, name, engine, sorting_key, as_select from system.tables "
+            "where database not in ('system', 'information_schema', 'INFORMATION_SCHEMA')"
+        )
+    }
+    final: dict[str, bool] = {}
+    for read in plan_reads(lake, sql, parameters):
+        final[read.table] = final.get(read.table, True) and read.is_final
+    relations = {name: Relation(r["engine"], r["as_select"]) for name, r in found.items()}
+    named: dict[str, tuple[tuple[str, ...], bool]] = {}
+    text, why_not = "", ""
+    try:
+        _follow(sql, relations, (), named)
+        text = by_hand(sql, relations)
+    except NoTree as error:
+        why_not = error.message
+    for name in final:  # what the text does not show: table functions, texts that do not parse
+        named.setdefault(name, ((), False))
+    tables = []
+    for name, (via, is_written) in named.items():
+        engine = relations[name].engine if name in relations else "MergeTree"
+        if relations.get(name, Relation("")).is_versioned:
+            how = "written in the statement" if is_written else "by the setting" if final.get(name, True) else "no"
+        else:
+            how = "by the setting, on each shard" if engine == "Distributed" else "not needed"
+        key = tuple(key_names(found[name]["sorting_key"])) if name in found else ()
+        tables.append(TableRead(name, engine, key, via, how))
+    return ReadPlan(sql.strip(), tuple(tables), text, why_not, price(lake, sql, parameters))
+
+
+def _follow(
+    sql: str, relations: Mapping[str, Relation], via: tuple[str, ...], named: dict[str, tuple[tuple[str, ...], bool]], home: str = "default"
+) -> None:
+    """Collect the tables under a statement, through its views."""
+    for use in tables_of(parse(sql)):
+        name = use.name if "." in use.name else f"{home}.{use.name}"
+        relation = relations.get(name)
+        if relation is None or len(via) > 50:
+            continue
+        if relation.engine == "View":
+            _follow(relation.as_select, relations, (*via, name), named, name.partition(".")[0])
+        else:
+            named.setdefault(name, (via, use.is_final))
