@@ -16,7 +16,10 @@ from workbench.hermes.biography import KeyLife, read_life
 from workbench.hermes.status import TableStatus, duration
 from workbench.lake import Lake, TableFacts, busiest_keys, inspect_table, read_key_map, read_parts, read_shape, read_tombstones
 from workbench.lake.inspect import TableShape, Tombstones
+from workbench.lake.meter import ErrorMeter, measure_error
 from workbench.lake.parts import KeyMap, Parts
+from workbench.lake.price import Price, price, run_priced
+from workbench.lake.sql import quote_table
 
 __all__ = ["Inspection", "TableReport"]
 
@@ -28,7 +31,11 @@ _MOST_KEYS = 200
 
 @dataclass(frozen=True)
 class TableReport(Answer):
-    """Everything the inspector shows of a table, but for single keys. `keys` are those with most versions, None where there are none."""
+    """Everything the inspector shows of a table, but for single keys.
+
+    `keys` are those with most versions, `meter` tells how wrong aggregates would be, `price` what reading every column costs; None for a
+    table without versions.
+    """
 
     facts: TableFacts
     keys: tuple[dict[str, Any], ...] | None
@@ -37,9 +44,11 @@ class TableReport(Answer):
     ranges: KeyMap
     shape: TableShape
     status: TableStatus | None
+    meter: ErrorMeter | None = None
+    price: Price | None = None
 
     def to_dict(self) -> Any:
-        """The facts, and beside them `duplicates`, `tombstones`, `layout` (parts and merges), `ranges`, `schema`, `sync`."""
+        """The facts, and beside them `duplicates`, `tombstones`, `layout` (parts, merges), `ranges`, `schema`, `sync`, `meter`, `price`."""
         return {
             **self.facts.to_dict(),
             "duplicates": None if self.keys is None else list(self.keys),
@@ -48,10 +57,12 @@ class TableReport(Answer):
             "ranges": self.ranges.to_dict(),
             "schema": self.shape.to_dict(),
             "sync": self.status.to_dict() if self.status else None,
+            "meter": self.meter.to_dict() if self.meter else None,
+            "price": self.price.to_dict() if self.price else None,
         }
 
     def blocks(self) -> Iterator[Block]:
-        """Rows and cost, duplicates, tombstones, sync, parts, key ranges, columns, DDL."""
+        """Rows and cost, duplicates, tombstones, sync, parts, key ranges, errors and price, columns, DDL."""
         yield from self.facts.blocks()
         if self.keys:
             yield Heading("keys with most versions")
@@ -70,6 +81,15 @@ class TableReport(Answer):
         if self.parts.total:
             yield from self.parts.blocks()
             yield from self.ranges.blocks()
+        if self.meter and self.facts.physical_rows:
+            yield Heading("what aggregates would be over physical rows")
+            yield Grid(
+                ["aggregate", "current", "raw", "raw would be"], [[a.aggregate, a.current, a.raw, a.words] for a in self.meter.aggregates]
+            )
+        if self.price:
+            yield Note(f"reading every column: {self.price.words}", "bad" if self.price.is_dear else "plain")
+            for line in self.price.advice:
+                yield Note(line)
         yield Heading("columns")
         columns = [[c["name"], c["type"], "key" if c["in_key"] else "", c["compressed"] or None, c["comment"]] for c in self.shape.columns]
         yield Grid(["column", "type", "", "bytes", "comment"], columns)
@@ -97,10 +117,13 @@ class Inspection:
         def read() -> TableReport:
             lake, table = self.lake, self.table
             shape = read_shape(lake, table)
-            keys = tuple(busiest_keys(lake, table, limit=50, shape=shape)) if shape.merges and shape.key else None
+            keyed = shape.merges and bool(shape.key)
+            keys = tuple(busiest_keys(lake, table, limit=50, shape=shape)) if keyed else None
+            versioned = keyed and "Replacing" in shape.engine
             return TableReport(
                 inspect_table(lake, table, shape=shape), keys, read_tombstones(lake, table, shape=shape), read_parts(lake, table),
-                read_key_map(lake, table), shape, self._status(),
+                read_key_map(lake, table), shape, self._status(), measure_error(lake, table, keep=False) if versioned else None,
+                price(lake, self._whole) if versioned else None,
             )  # fmt: skip
 
         return self._here(read)
@@ -186,6 +209,32 @@ class Inspection:
     def schema(self) -> Mapping[str, Any]:
         """Columns and DDL."""
         return self._here(lambda: read_shape(self.lake, self.table)).to_dict()
+
+    def meter(self) -> Mapping[str, Any]:
+        """How wrong aggregates would be over physical rows; the measurement is kept, so that the next look sees how it went."""
+        try:
+            return dict(self._here(lambda: measure_error(self.lake, self.table)).to_dict())
+        except UsageError as error:
+            if type(error) is not UsageError:
+                raise
+            return {"aggregates": [], "why": str(error)}
+
+    def price(self) -> Mapping[str, Any]:
+        """What reading every column of the current rows will cost. Runs nothing."""
+        return self._priced(lambda: price(self.lake, self._whole))
+
+    def cost(self) -> Mapping[str, Any]:
+        """What it does cost: reads every column once; predicted and actual price are kept."""
+        return self._priced(lambda: run_priced(self.lake, self._whole)[1])
+
+    def _priced(self, read: Callable[[], Price]) -> Mapping[str, Any]:
+        found = self._here(read)
+        return {**found.to_dict(), "words": found.words}
+
+    @property
+    def _whole(self) -> str:
+        """A statement that reads every column of every row, and answers one number."""
+        return f"select sum(cityHash64(*)) from {quote_table(self.table)}"
 
     def _here(self, read: Callable[[], T]) -> T:
         """What is read; a table that went away meanwhile is an unknown one."""

@@ -46,10 +46,10 @@ def test_keys_of_every_type_are_counted_listed_found_and_drawn(lake: Lake, kind:
     for key in (written, busiest["key"]):
         found = key_versions(lake, "raw.t", key)
         assert [row["city"] for row in found.rows] == ["Oslo", "Bergen"]
-        assert found.parts == ("all_1_1_0", "all_2_2_0")
+        assert [part[:7] for part in found.parts] == ["all_1_1", "all_2_2"]
     ranges = read_key_map(lake, "raw.t")
     if kind != "a name of the index":
-        assert {p["name"] for p in ranges.parts} == {"all_1_1_0", "all_2_2_0"}
+        assert {p["name"][:7] for p in ranges.parts} == {"all_1_1", "all_2_2"}
         assert ranges.first == ranges.last == busiest["key"]
         assert ranges.depth[0] == 2
     assert read_parts(lake, "raw.t").total == 2
@@ -105,11 +105,11 @@ def test_parts_that_overlap_are_told_from_those_that_do_not(lake: Lake) -> None:
     for first, rows in ((0, 100_000), (100_000, 100_000), (150_000, 20_000)):
         lake.command(f"insert into raw.t select {first} + number, {first}, 0, now64(3) from numbers({rows})")
     ranges = read_key_map(lake, "raw.t")
-    spans = {p["name"]: (p["first"], p["last"]) for p in ranges.parts}
-    assert spans == {"all_1_1_0": ("0", "99999"), "all_2_2_0": ("100000", "199999"), "all_3_3_0": ("150000", "169999")}
-    by_name = {p["name"]: p for p in ranges.parts}
-    assert by_name["all_1_1_0"]["lo"] == 0 and by_name["all_2_2_0"]["hi"] == ranges.buckets - 1
-    assert by_name["all_2_2_0"]["lo"] < by_name["all_3_3_0"]["lo"] < by_name["all_3_3_0"]["hi"] < by_name["all_2_2_0"]["hi"]
+    spans = {p["name"][:7]: (p["first"], p["last"]) for p in ranges.parts}
+    assert spans == {"all_1_1": ("0", "99999"), "all_2_2": ("100000", "199999"), "all_3_3": ("150000", "169999")}
+    by_name = {p["name"][:7]: p for p in ranges.parts}
+    assert by_name["all_1_1"]["lo"] == 0 and by_name["all_2_2"]["hi"] == ranges.buckets - 1
+    assert by_name["all_2_2"]["lo"] < by_name["all_3_3"]["lo"] < by_name["all_3_3"]["hi"] < by_name["all_2_2"]["hi"]
     assert 30_000 <= ranges.rows_overlapping <= 80_000  # 20,000 of the third part, and those of the second under it, to a granule or two
     assert (ranges.depth[0], max(ranges.depth)) == (1, 2)
 

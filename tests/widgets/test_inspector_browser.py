@@ -20,7 +20,7 @@ from workbench.settings import Settings
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-ROWS = 1_000_000
+ROWS = 100_000
 PLAN = """\
 sources:
   shop: {connector: sqlite, path: data/shop.db}
@@ -48,10 +48,10 @@ def bench(lake: Lake, lake_url: str, workspace: Path, monkeypatch: pytest.Monkey
     made.sync()
     for n, status in enumerate(("paid", "shipped"), 1):
         db.execute(
-            f"update orders set status = '{status}', updated_at = datetime('2025-01-0{n}', '+' || id || ' seconds') where id % 40000 = 7"
+            f"update orders set status = '{status}', updated_at = datetime('2025-01-0{n}', '+' || id || ' seconds') where id % 20000 = 7"
         )
         if n == 2:
-            db.execute("delete from orders where id % 100000 = 1")
+            db.execute("delete from orders where id % 10000 = 1")
         made.sync()
     notebook = nbformat.v4.new_notebook()
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (SkyGraph)", "language": "python"}
@@ -62,26 +62,30 @@ def bench(lake: Lake, lake_url: str, workspace: Path, monkeypatch: pytest.Monkey
     made.close()
 
 
-class Writer(threading.Thread):
-    """What goes on meanwhile: a sync of many changes, and merges, over and over until it is told to stop."""
+class Writer:
+    """What goes on meanwhile: syncs of many changes, and merges, over and over until it is told to stop."""
 
     def __init__(self, bench: Workbench) -> None:
-        super().__init__(daemon=True)
         self.bench, self.enough, self.failures = bench, threading.Event(), list[str]()
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self.sync, self.merge)]
 
-    def run(self) -> None:
+    def sync(self) -> None:
         db = sqlite3.connect(self.bench.settings.workspace / "data/shop.db", isolation_level=None)
-        for round_ in range(200):
-            if self.enough.is_set():
-                break
-            db.execute(
-                f"update orders set amount = amount + 1, updated_at = datetime('2025-02-01', '+' || ({round_ * ROWS} + id) || ' seconds') "
-                "where id % 5 = 0"
-            )
+        day = 0
+        while not self.enough.is_set():
+            day += 1
+            db.execute(f"update orders set amount = amount + 1, updated_at = datetime('2025-02-01', '+{day} days') where id % 5 = 0")
             self.failures += [run.error for run in self.bench.sync("orders").runs if run.error]
-            if round_ % 3 == 2:
-                self.bench.lake.command("optimize table raw.orders final")
         db.close()
+
+    def merge(self) -> None:
+        while not self.enough.is_set():
+            self.bench.lake.command("optimize table raw.orders final")
+
+    def stop(self) -> None:
+        self.enough.set()
+        for thread in self.threads:
+            thread.join(300)
 
 
 @pytest.fixture
@@ -135,9 +139,9 @@ def test_a_person_looks_into_a_table_while_a_sync_runs(page: Any, bench: Workben
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector(".sgi-life thead th:nth-child(4)")
-    page.fill(".sgi input[aria-label=key]", "40007")
+    page.fill(".sgi input[aria-label=key]", "20007")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".sgi-said:has-text('40007')")
+    page.wait_for_selector(".sgi-said:has-text('20007')")
     assert page.locator(".sgi-life mark[title='was paid']").inner_text() == "shipped"
     assert page.locator(".sgi-life .about:has-text('run') td:has-text('incremental')").count() == 2
     assert page.locator(".sgi b:has-text('997')").count() == 0  # a value is text, never a tag
@@ -152,7 +156,8 @@ def test_a_person_looks_into_a_table_while_a_sync_runs(page: Any, bench: Workben
     page.wait_for_selector(".sgi-ends:has-text('parts over each')")
     before = page.inner_text(".sgi-strip b >> nth=0")
     writer = Writer(bench)
-    writer.start()
+    for thread in writer.threads:
+        thread.start()
     try:
         page.wait_for_selector(".sgi-run:has-text('sync is writing')", timeout=300_000)
         page.wait_for_selector(".sgi-parts tr.fresh", timeout=300_000)
@@ -161,8 +166,7 @@ def test_a_person_looks_into_a_table_while_a_sync_runs(page: Any, bench: Workben
         page.screenshot(path=str(tmp_path / "merges.png"))
         page.wait_for_function("was => document.querySelector('.sgi-strip b').textContent !== was", arg=before, timeout=300_000)
     finally:
-        writer.enough.set()
-        writer.join(300)
+        writer.stop()
     assert writer.failures == []
     page.wait_for_selector(".sgi-calm", timeout=300_000)
 
@@ -190,9 +194,9 @@ def test_a_person_looks_into_a_table_while_a_sync_runs(page: Any, bench: Workben
     page.click(".sgi-tabs [data-tab=sync]")
     page.wait_for_selector(".sgi-panel:has-text('incremental')")
     page.click(".sgi-tabs [data-tab=keys]")
-    page.fill(".sgi input[aria-label=key]", "40007")
+    page.fill(".sgi input[aria-label=key]", "20007")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".sgi-said:has-text('40007')")
+    page.wait_for_selector(".sgi-said:has-text('20007')")
     page.screenshot(path=str(tmp_path / "dark_keys.png"))
 
     # the table goes away under it: said, not broken; and it comes back

@@ -22,7 +22,7 @@ from workbench.hermes.retention import parse_retention
 from workbench.hermes.tables import TableJob
 from workbench.lake import Lake
 from workbench.lake.inspect import TableShape, is_nested, key_kinds, key_values, key_versions, read_shape, unknown_key, without_null
-from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, quote, quote_table, quote_text
+from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing, quote, quote_table, quote_text, row_hash
 
 __all__ = ["Biography", "KeyLife", "read_life"]
 
@@ -58,10 +58,11 @@ class Biography:
         self.kept = 0
         self.passed_over = 0  # rows of a run that brought too many
 
-    def keep(self, written: str, columns: Sequence[SourceColumn], *, staged: int = 0, tag: str = "") -> int | None:
-        """Copy the newest physical row of each key of `written`, a SELECT of keys. Returns how many; None when they may not be all.
+    def keep(self, keys: str, columns: Sequence[SourceColumn], *, unless: str = "", staged: int = 0, tag: str = "") -> int | None:
+        """Copy the newest physical row of each key of `keys`, a SELECT; not those whose key and `row_hash` are in `unless`, another.
 
-        `columns` are the source's, with their types in the raw table; `staged` is how many rows the run has brought.
+        `columns` are the source's, with their types in the raw table; `staged` is how many rows the run has brought. A tombstone is copied
+        whatever its values are. Returns how many were copied; None when they may not be all.
         """
         if not self.most.seconds:
             return None
@@ -75,13 +76,15 @@ class Biography:
         values = ", ".join(quote(c.name) for c in columns)
         row = f"toJSONString(cast(tuple({values}), {quote_text(f'Tuple({kinds})')}))"
         newest = (
-            f"select *, _part from {quote_table(self.job.raw)} where ({key}) in ({written}) "
+            f"select *, _part from {quote_table(self.job.raw)} where ({key}) in ({keys}) "
             f"order by {key}, _version desc limit 1 by {key} limit {self.most.rows + 1}"
         )
+        # told by the values of the newest rows alone, so that nothing is compared with the whole table a second time
+        changed = f" where _deleted = 1 or ({key}, {row_hash([c.name for c in columns])}) not in ({unless})" if unless else ""
         sql = (
             f"insert into {TABLE} ({', '.join(quote(c.name) for c in _COLUMNS)})\n"
             f"select {{table:String}}, toJSONString([{texts}]), _version, _deleted, _synced_at, _run_id, _part, {row}, {{run:String}}, "
-            f"now64(3), now() + {self.most.seconds} from ({newest}) settings {_EXACT}"
+            f"now64(3), now() + {self.most.seconds} from ({newest}){changed} settings {_EXACT}"
         )
         bound = {"table": self.job.raw, "run": self.run_id}
         try:
@@ -105,8 +108,10 @@ class Biography:
 
 def _make(lake: Lake) -> None:
     lake.create_database("skygraph")
-    made = create_replacing(TABLE, _COLUMNS, key=["table", "key", "version"], version="captured_at", placement=lake.placement)
-    lake.command(f"{made}\nttl expires_at", retry=True)
+    made = create_replacing(
+        TABLE, _COLUMNS, key=["table", "key", "version"], version="captured_at", placement=lake.placement, expires="expires_at"
+    )
+    lake.command(made, retry=True)
 
 
 def prune(lake: Lake, table: str, versions: int) -> None:

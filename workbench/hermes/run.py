@@ -530,9 +530,11 @@ class TableRun:
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
             mine = f"{staged} where {live} and {part}"
+            same = f"select {self._key}, {hashed} from {mine}"
+            self.biography.keep(f"select {self._key} from {mine}", source.columns, unless=same, staged=rows, tag=self.tag)
             if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
-                self._insert(source, columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
+                self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
                 self._see_current(mine, total)
             else:
                 self._merge_by_mark(source, mine, columns, hashed, total)
@@ -565,15 +567,14 @@ class TableRun:
         rows, sums, kept_rows, kept_sums = (int(v or 0) for v in facts.to_pylist()[0].values())
         if rows > kept_rows:
             rest = f"{mine} and not ({old} and ({self._key}) in (select {self._key} from {kept}))" if kept_rows else mine
-            self._insert(source, columns, rest, history=True)
+            self._insert(columns, rest, history=True)
         landed = self.lake.query_history(
             f"{fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {{run:String}}", {"run": self.run_id}
         )
         landed_rows, landed_sums = _numbers(landed)
         self._same((rows, sums), (landed_rows + kept_rows, (landed_sums + kept_sums) % _WRAP))
 
-    def _insert(self, source: SourceTable, columns: str, rows: str, *, history: bool = False) -> None:
-        self.biography.keep(f"select {self._key} from {rows}", source.columns, staged=self.staged, tag=self.tag)
+    def _insert(self, columns: str, rows: str, *, history: bool = False) -> None:
         self.inserted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
             f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",

@@ -270,7 +270,7 @@ def _count_deleted(lake: Lake, shape: TableShape) -> int:
     found = lake.query_history(
         f"select count() from (select 1 from {raw} where ({keys}) in (select {keys} from {raw} where {deleted} = 1) "
         f"group by {keys} having argMax({deleted}, {version}) = 1)",
-        settings=_SPILL,
+        settings={**_SPILL, "transform_null_in": 1},
     )
     return int(found.column(0)[0].as_py())
 

@@ -5,6 +5,7 @@ Reads catalogues and the index of marks (one key for each 8,192 rows), never row
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,8 +105,8 @@ class KeyMap(Answer):
 
     The axis is in the order of the keys, and as long as there are keys in the index. Each of `parts` has `name`, `lo` and `hi` (steps),
     `first` and `last` (its keys, as texts), `rows`, and `cells`: pairs of a step and the rows that begin there. `depth` is, for each
-    step, how many parts cover it: where it is 1, FINAL has nothing to merge. `rows_overlapping` counts the rows in steps that two parts or
-    more cover, of `rows`. `seconds` is what the reading took.
+    step, how many parts cover it: where it is 1, FINAL has nothing to merge, unless the part was never merged. `rows_overlapping` counts,
+    of `rows`, those in steps that two parts or more cover, and those of parts that were never merged. `seconds` is what the reading took.
     """
 
     table: str
@@ -141,7 +142,7 @@ class KeyMap(Answer):
         )
         if self.rows_overlapping:
             share = self.rows_overlapping / self.rows if self.rows else 0
-            yield Note(f"about {share:.0%} of the rows lie where several parts overlap: those are what FINAL has to merge")
+            yield Note(f"about {share:.0%} of the rows lie where parts overlap, or in parts never merged: those FINAL has to merge")
         else:
             yield Note("no two parts overlap: FINAL has nothing to merge", "good")
 
@@ -174,7 +175,7 @@ def read_key_map(lake: Lake, table: str) -> KeyMap:
         return KeyMap(table, (), _BUCKETS, 0, 0, 0, "", "", (), (), time.perf_counter() - started)
     parts = tuple(_ranged(row) for row in found)
     depth = _depth(parts)
-    overlapping = sum(n for p in parts for b, n in p["cells"] if depth[b] > 1)
+    overlapping = sum(p["rows"] if _is_fresh(p["name"]) else sum(n for b, n in p["cells"] if depth[b] > 1) for p in parts)
     total = int(found[0]["total"]) if found else 0
     first = next((p["first"] for p in parts if not p["lo"]), "")
     last = next((p["last"] for p in parts if p["hi"] == max(q["hi"] for q in parts)), "")
@@ -191,6 +192,15 @@ def _ranged(row: dict[str, Any]) -> dict[str, Any]:
     cells = [(int(b), int(n)) for b, n in zip(row["cells"]["1"], row["cells"]["2"], strict=True) if n]
     first, last = join_key(row["first"]), join_key(row["last"])
     return {"name": row["part"], "lo": lo, "hi": hi, "first": first, "last": last, "rows": int(row["rows"]), "cells": cells}
+
+
+def _is_fresh(name: str) -> bool:
+    """Whether a part was never merged, so that FINAL looks for versions within it: by the level in its name.
+
+    >>> _is_fresh("all_1_1_0"), _is_fresh("all_1_5_1_7")
+    (True, False)
+    """
+    return re.search(r"_\d+_\d+_0(?:_\d+)?$", name) is not None
 
 
 def _depth(parts: Sequence[dict[str, Any]]) -> tuple[int, ...]:

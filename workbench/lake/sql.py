@@ -109,17 +109,22 @@ def key_names(key: str) -> list[str]:
 def split_list(text: str) -> list[str]:
     r"""The expressions of a list, as the engine writes a sorting key or an engine's arguments.
 
-    >>> split_list("toDate(at, 'UTC'), -id, `a, b`"), split_list("")
-    (["toDate(at, 'UTC')", '-id', '`a, b`'], [])
+    >>> split_list("toDate(at, 'UTC'), -id, `a, b`"), split_list("(a, b)"), split_list("(a) + (b)")
+    (["toDate(at, 'UTC')", '-id', '`a, b`'], ['a', 'b'], ['(a) + (b)'])
     """
-    found, depth, start = [], 0, 0
+    found: list[str] = []
+    depth = start = closed = 0
     for match in re.finditer(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|[(),\[\]]", text, re.DOTALL):
         sign = match[0]
         depth += (sign in "([") - (sign in ")]")
+        closed += sign in ")]" and not depth
         if sign == "," and not depth:
             found.append(text[start : match.start()].strip())
             start = match.end()
-    return [*found, text[start:].strip()] if text.strip() else []
+    rest = text[start:].strip()
+    if not found and closed == 1 and rest.startswith("(") and rest.endswith(")"):
+        return split_list(rest[1:-1])
+    return [*found, rest] if rest else []
 
 
 def join_key(values: Sequence[str]) -> str:

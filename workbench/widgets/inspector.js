@@ -67,7 +67,7 @@ class Wire {
     clearTimeout(this.open.get(kind)?.patience);
     const id = `${this.name}.${++this.serial}`;
     const lost = () => { this.open.delete(kind); failed({ message: "The kernel of this inspector does not answer", hint: "run its cell again", kind: "lost" }); };
-    this.open.set(kind, { id, done, failed, patience: setTimeout(lost, PATIENCE_MS * (kind === "facts" || kind === "keys" ? 10 : 1)) });
+    this.open.set(kind, { id, done, failed, patience: setTimeout(lost, PATIENCE_MS * (["facts", "keys", "meter", "cost"].includes(kind) ? 10 : 1)) });
     try {
       this.model.send({ id, ask: kind, ...more });
     } catch {
@@ -143,7 +143,7 @@ class KeyPicture {
     const color = (name) => look.getPropertyValue(name).trim();
     this.step = map.parts.length > 200 ? 2 : map.parts.length > 60 ? 4 : map.parts.length > 20 ? 8 : 14;
     const gap = this.step > 4 ? 3 : this.step > 2 ? 1 : 0;
-    const x = (bucket) => (bucket / map.buckets) * width;
+    const x = (bucket) => Math.round((bucket / map.buckets) * width); // whole pixels, so that neighbours neither overlap nor part
     const paper = this.sheet(this.canvas, width, Math.max(this.step, this.step * map.parts.length));
     map.parts.forEach((part, i) => {
       const [top, high] = [i * this.step, this.step - gap];
@@ -155,7 +155,7 @@ class KeyPicture {
       const most = Math.max(1, ...part.cells.map(([, rows]) => rows));
       for (const [bucket, rows] of part.cells) {
         paper.globalAlpha = 0.25 + 0.65 * (rows / most);
-        paper.fillRect(x(bucket), top, Math.max(1, x(1)), high);
+        paper.fillRect(x(bucket), top, Math.max(1, x(bucket + 1) - x(bucket)), high);
       }
     });
     const HIGH = 34, deepest = Math.max(1, ...map.depth);
@@ -164,7 +164,7 @@ class KeyPicture {
       under.fillStyle = count > 4 ? color("--bad") : count > 1 ? color("--warn") : color("--good");
       under.globalAlpha = 0.75;
       const high = count ? Math.max(2, (count / deepest) * (HIGH - 2)) : 0;
-      under.fillRect(x(bucket), HIGH - high, Math.max(1, x(1) + 0.5), high);
+      under.fillRect(x(bucket), HIGH - high, Math.max(1, x(bucket + 1) - x(bucket)), high);
     });
   }
 
@@ -195,7 +195,7 @@ class KeyPicture {
 
 // ---------------------------------------------------------------- the inspector
 
-const TABS = [["rows", "Rows"], ["keys", "Keys"], ["parts", "Parts"], ["schema", "Schema"], ["sync", "Sync"]];
+const TABS = [["rows", "Rows"], ["keys", "Keys"], ["parts", "Parts"], ["reading", "Reading"], ["schema", "Schema"], ["sync", "Sync"]];
 
 class InspectorView {
   constructor(model, el) {
@@ -267,7 +267,7 @@ class InspectorView {
   answered(kind, answer) {
     this.busy();
     if (kind === "now") return this.heardNow(answer);
-    this.held[kind] = answer;
+    this.held[kind === "cost" ? "price" : kind] = answer;
     if (kind !== "life" && this.wrong === kind) this.say(null);
     if (kind === "life") this.say(null);
     if (kind === "parts") this.note(answer.parts);
@@ -352,20 +352,21 @@ class InspectorView {
 
   open(tab) {
     this.tab = tab;
+    if (this.wrong && this.wrong !== "now") this.say(null); // it was of what is left now
     for (const button of this.tabs.children) {
       const on = button.dataset.tab === tab;
       button.setAttribute("aria-selected", String(on));
       button.setAttribute("tabindex", on ? "0" : "-1");
       if (on) this.panel.setAttribute("aria-labelledby", button.id);
     }
-    const wanted = { rows: ["facts", "tombstones"], keys: ["keys"], parts: ["parts", "ranges"], schema: ["schema"], sync: ["head"] }[tab];
+    const wanted = { rows: ["facts", "tombstones"], keys: ["keys"], parts: ["parts", "ranges"], reading: ["meter", "price"], schema: ["schema"], sync: ["head"] }[tab];
     for (const kind of wanted) if (this.held[kind] === undefined && !this.wire.waits(kind)) this.ask(kind);
     this.draw();
   }
 
   refresh() {
     this.say(null);
-    const wanted = { rows: ["head", "facts", "tombstones"], keys: ["keys"], parts: ["parts", "ranges"], schema: ["schema"], sync: ["head"] }[this.tab];
+    const wanted = { rows: ["head", "facts", "tombstones"], keys: ["keys"], parts: ["parts", "ranges"], reading: ["meter", "price"], schema: ["schema"], sync: ["head"] }[this.tab];
     for (const kind of wanted) this.ask(kind);
     if (this.tab === "keys" && this.keyText) this.ask("life", { key: this.keyText });
     this.lookedAt = 0;
@@ -382,7 +383,7 @@ class InspectorView {
   // --- drawing
 
   draw() {
-    const parts = { rows: () => this.drawRows(), keys: () => this.drawKeys(), parts: () => this.drawParts(), schema: () => this.drawSchema(), sync: () => this.drawSync() };
+    const parts = { rows: () => this.drawRows(), keys: () => this.drawKeys(), parts: () => this.drawParts(), reading: () => this.drawReading(), schema: () => this.drawSchema(), sync: () => this.drawSync() };
     parts[this.tab]?.();
     this.panel.dataset.tab = this.tab;
   }
@@ -539,8 +540,8 @@ class InspectorView {
       const share = ranges.rows ? ranges.rows_overlapping / ranges.rows : 0;
       picture = h("div", {},
         h("div", { class: "sgi-row" }, h("span", { class: "label" }, "key ranges of the parts"), h("span", { class: "dim" },
-          share ? `about ${percent(ranges.rows_overlapping, ranges.rows)} of the rows lie where parts overlap: FINAL has to merge those` : "no parts overlap: FINAL has nothing to merge"),
-          h("span", { class: "sgi-grow" }), h("span", { class: "dim" }, `out of the index, in ${ms(ranges.seconds)}`)),
+          share ? `about ${percent(ranges.rows_overlapping, ranges.rows)} of the rows lie in ranges that overlap, or in parts never merged: FINAL merges those` : "no parts overlap: FINAL has nothing to merge"),
+          h("span", { class: "sgi-grow" }), h("span", { class: "dim" }, `read in ${ms(ranges.seconds)}`)),
         this.picture.node, this.pointed);
     } else if (ranges) picture = h("div", { class: "sgi-empty" }, "No key, so no ranges of keys.");
     const bounds = new Map((ranges?.parts ?? []).map((p) => [p.name, p]));
@@ -558,6 +559,27 @@ class InspectorView {
     const listed = this.panel.querySelector(".sgi-parts");
     if (listed) listed.scrollTop = scrolled;
     if (ranges?.parts.length) this.picture.draw(ranges, fresh, merging);
+  }
+
+  // what a read that forgot FINAL would get wrong, and what reading current rows costs
+  drawReading() {
+    const m = this.held.meter, p = this.held.price;
+    const shares = (a) => [...a.earlier.map((e) => e.share ?? 0), a.share ?? 0];
+    const most = (a) => Math.max(1e-9, ...shares(a).map(Math.abs));
+    const course = (a) => h("span", { class: "sgi-course", title: [...a.earlier.map((e) => `${when(e.measured_at)}: ${((e.share ?? 0) * 100).toFixed(2)} % in ${plural(e.parts, "part")}`), "now"].join("\n") },
+      shares(a).map((share, i) => h("i", { class: i === a.earlier.length ? "now" : "", style: { height: `${Math.max(1, (18 * Math.abs(share)) / most(a))}px` } })));
+    const text = (value) => (typeof value === "number" ? number(value) : value ?? "—");
+    const errors = !m ? (this.wrong === "meter" ? "" : this.wait()) : m.why ? h("div", { class: "sgi-empty" }, m.why) : h("div", { class: "sgi-scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, [["aggregate", ""], ["current", "n"], ["raw", "n"], ["raw would be", ""], ["over time", ""]].map(([name, kind]) => h("th", { scope: "col", class: kind }, name)))),
+      h("tbody", {}, m.aggregates.map((a) => h("tr", {}, h("td", { class: "mono" }, a.aggregate), h("td", { class: "n" }, text(a.current)), h("td", { class: "n" }, text(a.raw)),
+        h("td", {}, a.words === "right" ? chip("right", "good") : h("b", { class: "warn" }, a.words)), h("td", {}, course(a)))))));
+    const width = (value) => `${Math.max(1, (100 * value) / Math.max(p.predicted_ms, p.predicted_raw_ms, p.actual_ms ?? 0, 0.001))}%`;
+    const bar = (label, value, tone) => h("div", { class: "sgi-price" }, h("span", { class: "dim" }, label), h("span", { class: "track" }, h("i", { class: tone, style: { width: width(value) } })), h("span", { class: "n" }, ms(value / 1000)));
+    const cost = !p ? (["price", "cost"].includes(this.wrong) ? "" : this.wait()) : !p.reads.length ? h("div", { class: "sgi-empty" }, "It has no versions: current rows cost nothing more.") : h("div", {},
+      bar("without FINAL, predicted", p.predicted_raw_ms, "good"), bar("current rows, predicted", p.predicted_ms, "warn"), p.actual_ms !== null && bar("current rows, it took", p.actual_ms, "brand"),
+      h("div", { class: "sgi-row" }, h("span", { class: "dim" }, p.words), h("span", { class: "sgi-grow" }), h("button", { class: "sgi-button", title: "Read every column once and tell what it took", disabled: this.wire.waits("cost"), on: { click: () => { this.ask("cost"); this.drawReading(); } } }, p.actual_ms === null ? "Measure it" : "Measure again")),
+      p.advice.map((line) => h("div", { class: "sgi-verdict bad" }, line.split("`").map((piece, i) => (i % 2 ? h("code", {}, piece) : piece)))));
+    this.put(h("div", { class: "label" }, "aggregates over physical rows instead of current ones"), errors, h("div", { class: "label" }, "what reading every column costs"), cost);
   }
 
   drawSchema() {

@@ -60,8 +60,17 @@ class Inspect(Protocol):
     def schema(self) -> Mapping[str, Any]:
         """Columns and DDL."""
 
+    def meter(self) -> Mapping[str, Any]:
+        """How wrong aggregates would be over physical rows."""
 
-_KINDS = ("head", "now", "facts", "tombstones", "keys", "life", "parts", "ranges", "schema")
+    def price(self) -> Mapping[str, Any]:
+        """What reading current rows will cost."""
+
+    def cost(self) -> Mapping[str, Any]:
+        """What it does cost; reads them."""
+
+
+_KINDS = ("head", "now", "facts", "tombstones", "keys", "life", "parts", "ranges", "schema", "meter", "price", "cost")
 
 
 class Inspector(anywidget.AnyWidget):
