@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
+    from workbench.hermes.biography import KeyLife
     from workbench.hermes.status import SyncStatus, TableStatus
     from workbench.hermes.tables import SyncPlan
-    from workbench.lake import KeyVersions, Lake, TableFacts
+    from workbench.inspection import Inspection, TableReport
+    from workbench.lake import Lake
     from workbench.lake.backup import BackupReport, Backups, MoveReport, RestoreReport
     from workbench.lake.explain import ReadPlan
     from workbench.lake.merging import MergeReport
@@ -667,12 +669,24 @@ class Workbench:
 
         return optimize(self.lake, self._table(table), step=step, progress=self.progress)
 
-    def inspect(self, table: str, *, key: str | None = None) -> TableFacts | KeyVersions:
-        """Current against physical rows of a table, or every version of one key."""
-        from workbench.lake import inspect_table, key_versions
+    def inspect(self, table: str, *, key: str | None = None) -> TableReport | KeyLife:
+        """What a table is made of, whole; or the life of one key: every version that is known, with its run and what changed.
 
-        name = self._table(table)
-        return inspect_table(self.lake, name) if key is None else key_versions(self.lake, name, key)
+        Raises:
+            UnknownName: there is no such table, or no version of the key; names the nearest.
+            UsageError: the key has another number of parts, or the table keeps no versions.
+        """
+        inspection = self._inspection(self._table(table))
+        return inspection.report() if key is None else inspection.key(key)
+
+    def _inspection(self, name: str) -> Inspection:
+        from workbench.inspection import Inspection
+
+        def status() -> TableStatus | None:
+            _, states = self._synced() if name.startswith("raw.") else (None, ())
+            return next((s for s in states if f"raw.{s.table}" == name), None)
+
+        return Inspection(self.lake, name, status)
 
     def _table(self, name: str) -> str:
         """A table's full name: `invoices` is `raw.invoices`.
@@ -915,22 +929,14 @@ class Workbench:
 
         return DbtPanel(self.transforms.nodes, run, self.transforms.failing_rows)
 
-    def inspector(self, table: str) -> Any:
-        """Current against physical rows of a table, and the versions of a key: a widget."""
-        from workbench.lake import busiest_keys, inspect_table, key_versions
+    def inspector(self, table: str, *, key: str = "") -> Any:
+        """Look into a table: rows, keys and their lives, parts and merges as they go on, columns, sync: a widget.
+
+        With `key` it begins with the life of that key.
+        """
         from workbench.widgets import Inspector
 
-        name = self._table(table)
-
-        def versions(key: str) -> Mapping[str, Any]:
-            found = key_versions(self.lake, name, key)
-            return {"columns": list(found.columns), "rows": list(found.rows)}
-
-        def keys(limit: int) -> Mapping[str, Any]:
-            columns, rows = busiest_keys(self.lake, name, limit=limit)
-            return {"columns": columns, "rows": rows}
-
-        return Inspector(lambda: inspect_table(self.lake, name).to_dict(), versions, keys)
+        return Inspector(self._inspection(self._table(table)), key=key)
 
     def board(self, title: str, *, reads: Sequence[str] = (), every_s: float = 60) -> Any:
         """A dashboard to fill with tiles, charts and tables: a widget. docs/dashboards.md tells how.

@@ -611,9 +611,9 @@ def catalog(bench: Workbench, text: Sequence[str] = ()) -> Answer:
 
 
 @command("inspect", arg("table", help="a table of the lake; `invoices` is raw.invoices", metavar="TABLE", completes="physical"),
-         flag("--key", help="show every version of this key", default=None, metavar="K"))  # fmt: skip
+         flag("--key", help="every version of this key, with its run and what changed", default=None, metavar="K"))  # fmt: skip
 def inspect(bench: Workbench, table: str, key: str | None = None) -> Answer:
-    """Current against physical rows of a table; with --key, every version of one key."""
+    """What a table is made of: rows, keys, parts, merges, cost of FINAL; with --key, the life of one key across merges."""
     return bench.inspect(table, key=key)
 
 

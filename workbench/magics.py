@@ -99,6 +99,8 @@ def _magics_class() -> Any:
 
                 bench = Workbench(Settings.load(parsed.workspace), progress=self.bench.progress)
             values = {k: v for k, v in parsed.values.items() if k not in ("no_serve", "no_browser")}
+            if parsed.command.name == "inspect" and not parsed.json:  # the same facts, each read when it is looked at
+                return bench.inspector(values["table"], key=values["key"] or "")
             try:
                 answer = parsed.command.run(bench, **values)
             finally:

@@ -93,6 +93,11 @@ class Settings:
         "SKYGRAPH_CANARY",
         "How often the scheduler sends a synthetic row from a source to the API and looks where it is late; off for never.",
     )
+    history: str = _setting(
+        "30 days, 100 versions, 100000 rows",
+        "SKYGRAPH_HISTORY",
+        "How long replaced versions of a key are kept, how many of one key, and of runs of how many rows; none for no history.",
+    )
     backup_disk: str = _setting(
         "",
         "SKYGRAPH_BACKUP_DISK",

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
+from workbench.hermes.biography import Biography
 from workbench.hermes.connector import (
     Connector,
     Fingerprint,
@@ -90,6 +91,7 @@ class TableRun:
     def __post_init__(self) -> None:
         self.tag = f"sync:{self.job.table}:{self.run_id}:"
         self.quarantine = Quarantine(self.lake, self.job, self.run_id)
+        self.biography = Biography(self.lake, self.job, self.run_id)
         self.read = self.inserted = self.deleted = self.compared = self.bytes = 0
         self.ranges = self.ranges_differing = self.keys_listed = 0
         self.sums: list[tuple[int, int]] = []
@@ -528,6 +530,8 @@ class TableRun:
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
             mine = f"{staged} where {live} and {part}"
+            same = f"select {self._key}, {hashed} from {mine}"
+            self.biography.keep(f"select {self._key} from {mine}", source.columns, unless=same, staged=rows, tag=self.tag)
             if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
                 self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
@@ -604,6 +608,8 @@ class TableRun:
         origin = f"{here} where ({self._key}) {condition} and {also}"
         if values:
             origin = f"{values} and ({self._key}) in (select {self._key} from {here} where ({self._key}) {condition})"
+        if self.biography.keep(f"select {self._key} from {origin}", source.columns, tag=self.tag) == 0:
+            return  # no current key meets it
         self.deleted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({names}, {_OUR_COLUMNS})\n"
             f"select {names}, {{version:UInt64}}, 1, now64(3), {{run:String}} from {origin}",
@@ -746,6 +752,8 @@ class TableRun:
     # --- the report
 
     def _report(self, mode: str, mark: Watermark | None, to: Watermark | None) -> SyncRun:
+        if said := self.biography.finish(replaced=bool(self.physical and self.inserted + self.deleted)):
+            self.notes.append(said)
         sums = [f"{sum(side) % (1 << 64):016x}" for side in zip(*self.sums, strict=True)] or ["", ""]
         return SyncRun(
             run_id=self.run_id,

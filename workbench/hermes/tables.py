@@ -14,6 +14,7 @@ from typing import Any
 from workbench.errors import InvalidFiles, Problem, SourceError, UnknownName, UsageError, nearest
 from workbench.hermes.connector import connector_names, find_connector, option_names
 from workbench.hermes.jobs import Alerts, JobSpec, Limits, parse_alerts, parse_job, parse_limits, wrong_triggers
+from workbench.hermes.retention import parse_retention
 from workbench.hermes.watermark import parse_duration
 from workbench.yamlfile import Entry, Fields, read_yaml
 
@@ -69,6 +70,7 @@ class TableJob:
     deletes: str = "sweep"
     columns: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # what the connector knows of a table beyond `from`
+    history: str = ""  # how much of the past of its keys is kept; '' as the setting says
 
     @property
     def spec(self) -> str:
@@ -229,7 +231,7 @@ def _texts(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
-_TABLE_KEYS = ("source", "from", "key", "watermark", "every", "lookback", "deletes", "columns")
+_TABLE_KEYS = ("source", "from", "key", "watermark", "every", "lookback", "deletes", "columns", "history")
 
 
 def _table(name: str, body: Entry, problems: list[Problem]) -> tuple[TableJob, dict[str, Entry]]:
@@ -248,6 +250,11 @@ def _table(name: str, body: Entry, problems: list[Problem]) -> tuple[TableJob, d
     deletes = fields.text("deletes", "sweep")
     if deletes not in ("sweep", "none") and not re.fullmatch(r"column:.+", deletes):
         fields.wrong(f"unknown deletes {deletes!r} of table {name!r}; it is sweep, none or column:NAME", "deletes")
+    history = fields.text("history", "")
+    try:
+        parse_retention(history or "none")
+    except UsageError as error:
+        fields.wrong(f"'history' of table {name!r}: {error}", "history")
     columns: dict[str, str] = {}
     for column, entry in fields.mapping("columns", {}).items():
         if isinstance(entry.value, str) and entry.value.strip():
@@ -256,7 +263,7 @@ def _table(name: str, body: Entry, problems: list[Problem]) -> tuple[TableJob, d
             problems.append(Problem(entry.file, entry.line, f"column {column!r} of table {name!r}: `drop` or a ClickHouse type"))
         if entry.value == "drop" and column in (*key, watermark):
             problems.append(Problem(entry.file, entry.line, f"column {column!r} of table {name!r} is its key or watermark; keep it"))
-    return TableJob(name, source, from_, key, watermark, every, lookback, deletes, columns), dict(fields.rest())
+    return TableJob(name, source, from_, key, watermark, every, lookback, deletes, columns, history=history), dict(fields.rest())
 
 
 def _seconds(fields: Fields, key: str) -> float | None:

@@ -7,19 +7,22 @@ gets its address from here). It knows nothing of sources, models or objects.
 from __future__ import annotations
 
 from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_within
-from workbench.lake.inspect import KeyVersions, TableFacts, busiest_keys, inspect_table, key_versions
+from workbench.lake.inspect import TableFacts, busiest_keys, inspect_table, read_shape, read_tombstones
+from workbench.lake.parts import read_key_map, read_parts
 from workbench.lake.server import Address, EmbeddedLake
 
 __all__ = [
     "Address",
     "EmbeddedLake",
     "HISTORY_COMMENT",
-    "KeyVersions",
     "Lake",
     "TableFacts",
     "as_it_runs",
     "busiest_keys",
     "inspect_table",
-    "key_versions",
+    "read_key_map",
+    "read_parts",
+    "read_shape",
+    "read_tombstones",
     "reads_within",
 ]

@@ -24,11 +24,14 @@ __all__ = [
     "find_no_read",
     "find_prewhere",
     "find_reading_setting",
+    "join_key",
     "key_names",
     "quote",
     "quote_table",
     "quote_text",
     "row_hash",
+    "split_key",
+    "split_list",
 ]
 
 # The engine's own setting: every table of a statement that can be read FINAL is read FINAL, through views, subqueries
@@ -103,6 +106,54 @@ def key_names(key: str) -> list[str]:
     """
     found = re.findall(r"`((?:[^`\\]|\\.)*)`|([^\s,()`]+)", key, re.DOTALL)
     return [re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), quoted, flags=re.DOTALL) or plain for quoted, plain in found]
+
+
+def split_list(text: str) -> list[str]:
+    r"""The expressions of a list, as the engine writes a sorting key or an engine's arguments.
+
+    >>> split_list("toDate(at, 'UTC'), -id, `a, b`"), split_list("(a, b)"), split_list("(a) + (b)")
+    (["toDate(at, 'UTC')", '-id', '`a, b`'], ['a', 'b'], ['(a) + (b)'])
+    """
+    found: list[str] = []
+    depth = start = closed = 0
+    for match in re.finditer(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|[(),\[\]]", text, re.DOTALL):
+        sign = match[0]
+        depth += (sign in "([") - (sign in ")]")
+        closed += sign in ")]" and not depth
+        if sign == "," and not depth:
+            found.append(text[start : match.start()].strip())
+            start = match.end()
+    rest = text[start:].strip()
+    if not found and closed == 1 and rest.startswith("(") and rest.endswith(")"):
+        return split_list(rest[1:-1])
+    return [*found, rest] if rest else []
+
+
+def join_key(values: Sequence[str]) -> str:
+    """The values of a key as one text: as it is when there is one, else separated by commas, with quotes where they are needed.
+
+    >>> join_key(["a,b"]), join_key(["8", "1500"]), join_key(["a,b", 'an "a" b', "x"])
+    ('a,b', '8,1500', '"a,b","an ""a"" b",x')
+    """
+    if len(values) == 1:
+        return values[0]
+    return ",".join('"' + v.replace('"', '""') + '"' if re.search(r'[,"\n]|^\s|\s$|^$', v) else v for v in values)
+
+
+def split_key(text: str, count: int) -> list[str] | None:
+    """The values of a key of so many columns, out of what `join_key` writes or a person types; None when it has another number.
+
+    >>> split_key("a, b", 1), split_key(' 8, 1500', 2), split_key('"a,b","an ""a"" b",x', 3), split_key("8", 2)
+    (['a, b'], ['8', '1500'], ['a,b', 'an "a" b', 'x'], None)
+    """
+    if count == 1:
+        return [text]
+    one = r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*'
+    match = re.fullmatch(",".join([one] * count), text, re.DOTALL)
+    if match is None:
+        return None
+    groups = match.groups()
+    return [plain if quoted is None else quoted.replace('""', '"') for quoted, plain in zip(groups[::2], groups[1::2], strict=True)]
 
 
 @dataclass(frozen=True)

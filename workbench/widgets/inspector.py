@@ -1,239 +1,247 @@
-"""Inspector: how many of a table's physical rows are current, which keys have several versions, and what changed."""
+"""Inspector: what a table is made of, and what becomes of it while one looks. The drawing is in inspector.js beside this.
+
+The browser asks by messages and the kernel answers; a section is read when it is opened, and what changes by itself is asked for only
+while somebody looks. Whoever can reach the page can send any message, so each is read strictly and can only ask what `Inspect` answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import datetime as dt
+import threading
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
 
-import ipywidgets as W
+import anywidget
+import traitlets
 
-from workbench.widgets.row_list import RowList
-from workbench.widgets.view import View, as_rows, cell_text, data_table, empty_state, escape, plural
+from workbench.answer import cell_text, to_json
+from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.task import Task, is_live
+from workbench.widgets.view import close_tree, plural
 
-__all__ = ["Inspector", "changed_cells"]
+__all__ = ["Inspect", "Inspector"]
 
-_MOST_KEYS = 200
+_KEY = 4_000  # characters of a key that is taken from a browser
+_FIELD = 2_000  # characters of a value that is sent to one
+_VERSIONS = 200  # newest versions of a key that are drawn
 
 
-class Inspector(View):
-    """Current against physical rows of one table.
+class Inspect(Protocol):
+    """What the inspector asks about its table; answers are mappings. May raise, and each kind may run in a thread of its own."""
+
+    table: str
+
+    def head(self) -> Mapping[str, Any]:
+        """What it is, and how it stands with its source."""
+
+    def now(self) -> Mapping[str, Any]:
+        """What changes by itself; has to be cheap."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Rows, counted both ways."""
+
+    def tombstones(self) -> Mapping[str, Any]:
+        """Rows that mark deleted keys."""
+
+    def keys(self) -> Mapping[str, Any]:
+        """Keys with most versions."""
+
+    def life(self, key: str) -> Mapping[str, Any]:
+        """The versions of one key."""
+
+    def parts(self) -> Mapping[str, Any]:
+        """Parts and merges."""
+
+    def ranges(self) -> Mapping[str, Any]:
+        """The key ranges of the parts."""
+
+    def schema(self) -> Mapping[str, Any]:
+        """Columns and DDL."""
+
+    def meter(self) -> Mapping[str, Any]:
+        """How wrong aggregates would be over physical rows."""
+
+    def price(self) -> Mapping[str, Any]:
+        """What reading current rows will cost."""
+
+    def cost(self) -> Mapping[str, Any]:
+        """What it does cost; reads them."""
+
+
+_KINDS = ("head", "now", "facts", "tombstones", "keys", "life", "parts", "ranges", "schema", "meter", "price", "cost")
+
+
+class Inspector(anywidget.AnyWidget):
+    """Look into one table.
 
     Args:
-        summary: `{table, engine, key, current_rows, physical_rows, superseded_rows, deleted_keys, parts,
-            bytes_on_disk, seconds_current, seconds_raw}`; the two times are of the same count with and without
-            reading current rows only.
-        versions: of a key as text (the values of a compound key joined by commas), `{columns, rows}`: every physical
-            row of that key.
-        keys: of a limit, `{columns, rows}`: the keys with most versions. The key is the column `key` when there is
-            one, else the key columns of the summary.
+        inspect: answers what is asked.
+        key: the key whose life is shown at first; '' for the table.
+        every_s: seconds between two looks at what changes by itself, while somebody looks.
     """
 
-    def __init__(
-        self,
-        summary: Callable[[], Mapping[str, Any]],
-        versions: Callable[[str], Mapping[str, Any]],
-        keys: Callable[[int], Mapping[str, Any]],
-        *,
-        live: bool | None = None,
-    ) -> None:
-        super().__init__("Inspector", live=live)
-        self._read_summary, self._read_versions, self._read_keys = summary, versions, keys
-        self._facts: Mapping[str, Any] = {}
-        self._key_texts: list[str] = []
+    _esm = Path(__file__).with_name("inspector.js")
+    _css = Path(__file__).with_name("inspector.css")
 
-        self._figures = W.HTML()
-        self.key = W.Text(
-            placeholder="a key; press Enter",
-            continuous_update=False,
-            tooltip="Key whose versions to show",
-            layout=W.Layout(flex="1 1 100px"),
-        )
-        self.show_key = W.Button(description="Versions", tooltip="Show every version of this key")
-        self.refresh = W.Button(description="Refresh", tooltip="Count again")
-        self.key_list = RowList("Keys with several versions", on_pick=self._pick, height="230px")
-        self._no_keys = W.HTML()
-        self._versions = W.HTML(empty_state("Choose a key to see its versions."))
+    start = traitlets.Dict().tag(sync=True)
 
-        self.key.observe(lambda change: self._open(change["new"]), "value")
-        self.show_key.on_click(lambda _: self._open(self.key.value))
-        self.refresh.on_click(lambda _: self._run("counting", self._fetch, self._draw))
+    def __init__(self, inspect: Inspect, *, key: str = "", every_s: float = 2.0, live: bool | None = None) -> None:
+        self._inspect = inspect
+        self._live = is_live() if live is None else live
+        self._lock = threading.Lock()
+        self._newest: dict[str, str] = {}  # kind of question -> id of the last one
+        self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in _KINDS}
+        self._closed = False
+        self._key = key
+        super().__init__(start={"table": inspect.table, "key": key, "every_s": float(every_s)})
+        self.on_msg(self._hear)
 
-        self.key_list.layout.display = "none"
-        controls = W.Box([self.key, self.show_key])
-        controls.add_class("sky-row")
-        left = W.VBox([W.HTML('<div class="sky-label">Keys with most versions</div>'), self.key_list, self._no_keys])
-        right = W.VBox([controls, self._versions])
-        for pane in (left, right):
-            pane.add_class("sky-pane")
-        panes = W.Box([left, right], layout=W.Layout(grid_template_columns="minmax(200px,300px) minmax(0,1fr)"))
-        panes.add_class("sky-panes")
-        footer = W.Box([self.refresh])
-        footer.add_class("sky-row")
-        self._show(self._figures, panes, footer)
-        self._load(self._fetch, self._draw)
+    def set_state(self, sync_data: Any) -> None:
+        """Take no state from a page: it asks by messages only."""
 
-    def _fetch(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        return self._read_summary(), self._read_keys(_MOST_KEYS)
-
-    def _pick(self, index: int) -> None:
-        if index < len(self._key_texts):
-            # setting the box opens the key, unless it stands there already
-            if self.key.value == self._key_texts[index]:
-                self._open(self._key_texts[index])
-            else:
-                self.key.value = self._key_texts[index]
-
-    def _open(self, text: str) -> None:
-        key = text.strip()
-        if key:
-            self._run(
-                f"reading {key}",
-                lambda: self._read_versions(key),
-                lambda found: self._draw_versions(key, found),
-                queue=True,
-            )
-
-    def _draw(self, found: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
-        self._facts, keys = found
-        f = self._facts
-        self._say(f"{f['table']} · {f['engine']} · key {', '.join(map(str, f['key']))}")
-        self._figures.value = figures(f) if f["physical_rows"] else empty_state(f"{f['table']} has no rows yet. Run", "skygraph sync --all")
-        columns, rows = as_rows(keys)
-        by = ["key"] if "key" in columns else [str(k) for k in f["key"] if str(k) in columns]
-        self._key_texts = [",".join(_key_text(row[columns.index(c)]) for c in by) for row in rows]
-        self.key_list.fill(columns, rows)
-        self.key_list.layout.display = "flex" if rows else "none"
-        self.key_list.fit_height(10)
-        self._no_keys.value = "" if rows else empty_state("Every key has one version.")
-
-    def _draw_versions(self, key: str, found: Mapping[str, Any]) -> None:
-        columns, rows = as_rows(found)
-        if not rows:
-            self._versions.value = empty_state(f"No row with key {key}.")
+    def _hear(self, _: Any, message: Any, buffers: Sequence[Any]) -> None:
+        """Read one message; it runs in the thread of its kind, where the newest wins."""
+        if not isinstance(message, dict) or not isinstance(message.get("id"), str) or len(message["id"]) > 64:
+            return  # there is nobody to answer
+        asked_by = message["id"]
+        try:
+            kind, values = _read_question(message)
+        except SkyGraphError as error:
+            self._answer({"id": asked_by, "error": _said(error)})
             return
-        newest_first = _newest_first(columns, rows)
-        marks = changed_cells(columns, rows, newest_first=newest_first)
-        newest = 0 if newest_first else len(rows) - 1
-        chips = []
-        for i, row in enumerate(rows):
-            deleted = "_deleted" in columns and bool(row[columns.index("_deleted")])
-            tone, word = ("bad", "deleted") if deleted else ("good", "current")
-            if i != newest:
-                tone, word = "", "old"
-            chips.append(f'<span class="sky-chip {tone}">{word}</span>')
-        self._versions.value = (
-            f'<div style="margin-bottom:4px"><b>{escape(key)}</b> <span class="dim">{plural(len(rows), "version")}; '
-            f"<mark>marked</mark> values differ from the version before</span></div>" + data_table(columns, rows, lead=chips, marks=marks)
-        )
+        with self._lock:
+            self._newest[kind] = asked_by
+        self._tasks[kind].start(lambda: self._ask(kind, asked_by, values), self._answer, queue=True)
 
-    def _summary(self) -> str:
-        if not self._facts:
-            return "Inspector: nothing read"
-        f = self._facts
-        return (
-            f"Inspector of {f['table']}: {plural(f['current_rows'], 'current row')}, {f['physical_rows']:,} physical, "
-            f"{_gone(f)[0]:,} superseded, {plural(f['deleted_keys'], 'deleted key')}, "
-            f"{plural(f['parts'], 'part')}"
-        )
+    def _ask(self, kind: str, asked_by: str, values: Mapping[str, str]) -> dict[str, Any]:
+        with self._lock:
+            if self._newest.get(kind) != asked_by:
+                return {"id": asked_by, "gone": True}
+        try:
+            found = getattr(self._inspect, kind)(**values)
+            return {"id": asked_by, "answer": _drawn(found) if kind == "life" else _plain(found)}
+        except Exception as error:
+            return {"id": asked_by, "error": _said(error)}
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        if not self._closed and self.comm is not None:
+            self.send(message)
+
+    # --- what its owner calls
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
+        return all([task.wait(timeout_s) for task in self._tasks.values()])
+
+    def close(self) -> None:
+        """Take the widget off the screen; waits for what runs."""
+        if "_tasks" not in self.__dict__ or self._closed:
+            return
+        self._closed = True
+        for task in self._tasks.values():
+            task.close()
+        if self.comm is not None:
+            layout = self.layout
+            super().close()
+            close_tree(layout)
+
+    def __repr__(self) -> str:
+        """The table in a line; where nobody can click, with its rows, or the versions of the key."""
+        if self._closed:
+            return "Inspector (closed)"
+        name = f"Inspector of {self._inspect.table}"
+        if self._live:
+            return f"{name}, key {self._key}" if self._key else name
+        try:
+            if self._key:
+                return f"{name}, key {self._key}: {plural(len(self._inspect.life(self._key)['versions']), 'version')}"
+            f = self._inspect.facts()
+        except SkyGraphError as error:
+            return f"{name}: {error.message}"
+        counts = [f"{_count(f['current_rows'])} current", f"{_count(f['physical_rows'])} physical"]
+        if f["deleted_keys"] is not None:
+            counts.append(plural(f["deleted_keys"], "deleted key"))
+        return f"{name}: {', '.join(counts)}, {plural(f['parts'], 'part')}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/plain"] = repr(self)
+        return bundle
 
 
-def _key_text(value: Any) -> str:
-    return value if isinstance(value, str) else cell_text("key", value)
+def _read_question(message: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The kind of a question, and what it asks about.
 
-
-def _newest_first(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
-    if "_version" not in columns or len(rows) < 2:
-        return False
-    at = columns.index("_version")
-    return bool(rows[0][at] > rows[-1][at])
-
-
-def changed_cells(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, newest_first: bool) -> dict[tuple[int, int], str]:
-    """Which cells differ from the version before, with the words for it. Bookkeeping columns (`_version`, ...) differ
-    always and are left out, except `_deleted`.
-
-    >>> changed_cells(["id", "name", "_version"], [[1, "Ann", 1], [1, "Anna", 2]], newest_first=False)
-    {(1, 1): 'was Ann'}
+    Raises:
+        UsageError: it is not a question of ours.
     """
-    marks = {}
-    for i in range(len(rows)):
-        before = i + 1 if newest_first else i - 1
-        if not 0 <= before < len(rows):
-            continue
-        for j, column in enumerate(columns):
-            if column.startswith("_") and column != "_deleted":
-                continue
-            if rows[i][j] != rows[before][j]:
-                old = rows[before][j]
-                marks[i, j] = "was empty" if old is None else f"was {cell_text(column, old)}"
-    return marks
+    kind = message.get("ask")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise UsageError(f"the inspector is not asked {str(kind)[:40]!r}")
+    if set(message) != {"id", "ask"} | ({"key"} if kind == "life" else set()):
+        raise UsageError(f"the question {kind} has other fields")
+    if kind != "life":
+        return kind, {}
+    key = message["key"]
+    if not isinstance(key, str) or len(key) > _KEY or not key.strip() or "\0" in key:
+        raise UsageError("a key is a text", hint=f"of at most {_KEY:,} characters")
+    return kind, {"key": key}
 
 
-def figures(facts: Mapping[str, Any]) -> str:
-    """The physical rows of a table as one bar, and the figures that belong to it."""
-    physical, current = facts["physical_rows"], facts["current_rows"]
-    superseded, deleted = _gone(facts)
-    parts = [
-        ("current", current, "var(--sky-good)"),
-        ("superseded", superseded, "var(--sky-warn)"),
-        ("deletion marks", deleted, "var(--sky-bad)"),
-    ]
-    shown = [(n, c, tone) for n, c, tone in parts if c]
-    bar = "".join(
-        f'<div title="{escape(name)}: {count:,}" style="flex:{count} 1 3px;min-width:3px;background:{tone};opacity:.85"></div>'
-        for name, count, tone in shown
-    )
-    legend = " ".join(
-        f'<span style="margin-right:18px;white-space:nowrap"><span style="display:inline-block;width:9px;height:9px;'
-        f'border-radius:2px;background:{tone};opacity:.85;margin-right:6px"></span><b>{count:,}</b> '
-        f'<span class="dim">{escape(name)} {_percent(count, physical)}</span></span>'
-        for name, count, tone in shown
-    )
-    fast, slow = facts["seconds_raw"], facts["seconds_current"]
-    cost = f"{slow / fast:.1f}× raw" if fast else ""
-    tiles = [
-        ("physical rows", f"{physical:,}", f"{physical / current:.2f} per current" if current else ""),
-        ("deleted keys", f"{facts['deleted_keys']:,}", ""),
-        ("parts", f"{facts['parts']:,}", ""),
-        ("on disk", size_text(facts["bytes_on_disk"]), ""),
-        ("read current", f"{slow * 1000:,.1f} ms", cost),
-        ("read raw", f"{fast * 1000:,.1f} ms", ""),
-    ]
-    boxes = "".join(
-        f'<div style="min-width:86px"><div class="sky-label">{escape(name)}</div>'
-        f'<div style="font-size:18px;font-weight:600;font-variant-numeric:tabular-nums">{escape(value)}</div>'
-        f'<div class="dim" style="font-size:11px">{escape(extra)}</div></div>'
-        for name, value, extra in tiles
-    )
-    words = ", ".join(f"{count:,} {name}" for name, count, _ in shown)
-    return (
-        f'<div role="img" aria-label="{escape(words)}" style="display:flex;gap:2px;height:20px;border-radius:5px;'
-        f'overflow:hidden;margin-bottom:6px">{bar}</div><div style="margin-bottom:10px">{legend}</div>'
-        f'<div style="display:flex;flex-wrap:wrap;gap:8px 26px">{boxes}</div>'
-    )
+def _drawn(life: Mapping[str, Any]) -> dict[str, Any]:
+    """The versions of a key as the page draws them: newest first, each value as people read it."""
+    columns = list(life["columns"])
+    versions = []
+    for v in reversed(list(life["versions"])[-_VERSIONS:]):
+        cells = [
+            {"text": _cell(c, v["values"].get(c)), **({"was": _cell(c, v["changed"][c])} if c in v["changed"] else {})} for c in columns
+        ]
+        kept = ("number", "state", "at", "run_id", "mode", "status", "part", "is_tombstone", "expires_at")
+        versions.append({**{name: _plain(v[name]) for name in kept}, "cells": cells})
+    return {"key": life["key"], "columns": columns, "total": len(life["versions"]), "gaps": life["gaps"], "versions": versions}
 
 
-def _gone(facts: Mapping[str, Any]) -> tuple[int, int]:
-    """The rows that are not current: superseded by a newer one, and the newest ones of deleted keys."""
-    rest = max(facts["physical_rows"] - facts["current_rows"], 0)
-    marks = min(facts["deleted_keys"], rest)
-    return rest - marks, marks
+def _cell(column: str, value: Any) -> str | None:
+    """A value as text; None for no value."""
+    if value is None:
+        return None
+    text = cell_text(column, value)
+    return text if len(text) <= _FIELD else f"{text[: _FIELD - 1]}…"
 
 
-def _percent(count: int, total: int) -> str:
-    share = 100 * count / total if total else 0.0
-    return "<0.1 %" if 0 < share < 0.1 else f"{share:.1f} %"
+def _plain(value: Any) -> Any:
+    """A value as the page takes it: whole numbers beyond its own as texts, long texts cut."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else str(value)
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, (Decimal, dt.datetime, dt.date, dt.time)):
+        return to_json(value)
+    text = str(value)
+    return text if len(text) <= 100_000 else f"{text[:99_999]}…"
 
 
-def size_text(size_bytes: int) -> str:
-    """Bytes as people read them.
+def _count(rows: int | None) -> str:
+    return "?" if rows is None else f"{rows:,}"
 
-    >>> size_text(812), size_text(48_500), size_text(3_200_000_000)
-    ('812 B', '48.5 kB', '3.2 GB')
-    """
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
+
+def _nothing(_: Any) -> None:
+    """Say nothing: each question answers for itself."""
+
+
+def _said(error: BaseException) -> dict[str, str]:
+    """An error as one line and what to do; of a foreign one its class and first line."""
+    if isinstance(error, SkyGraphError):
+        return {"message": " ".join(error.message.split())[:1000], "hint": error.hint or "", "kind": type(error).__name__}
+    first = (str(error).strip().splitlines() or [""])[0][:500]
+    return {"message": f"{type(error).__name__}: {first}" if first else type(error).__name__, "hint": "", "kind": ""}
