@@ -30,6 +30,7 @@ from workbench.lake import Lake
 from workbench.presence import pid_of
 from workbench.scheduling.due import choose, next_due
 from workbench.scheduling.journal import Journal
+from workbench.scheduling.scheduler import Scheduler
 from workbench.settings import Settings
 
 UTC = dt.timezone.utc
@@ -105,6 +106,29 @@ def test_an_occurrence_is_there_once_and_a_change_is_whole_or_not_at_all(tmp_pat
     with sqlite3.connect(journal.path) as base:
         assert base.execute("pragma journal_mode").fetchone() == ("wal",)
     base.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "runs"),
+    [
+        pytest.param({"a": 1.0, "b": 2.0, "c": 90.0}, [["a", "b"], ["c"]], id="one is slow"),
+        pytest.param({"a": 60.0, "b": 70.0, "c": 90.0}, [["a", "b", "c"]], id="the machine is slow"),
+        pytest.param({"a": 1.0, "c": 5.0}, [["a", "b", "c"]], id="one is new"),
+    ],
+)
+def test_a_slow_table_runs_alone_and_on_a_slow_machine_tables_still_share(
+    workspace: Path, seconds: dict[str, float], runs: list[list[str]]
+) -> None:
+    own = Settings.load(workspace, environ={}, clickhouse_url="http://localhost:1")
+    scheduler = Scheduler(Lake(own), own)
+    at = dt.datetime(2026, 1, 1, tzinfo=UTC)
+    for table in "abc":
+        scheduler.journal.passed(f"sync {table}", "every 5 minutes", at)
+        scheduler._note_seconds(f"sync {table}", seconds.get(table))
+        scheduler.journal.add(f"sync {table}", at, "schedule")
+    found = [[o.job.removeprefix("sync ") for o in group] for group in scheduler._groups(scheduler.journal.open())]
+    assert found == runs
+    scheduler.journal.close()
 
 
 # --- a real daemon
