@@ -23,12 +23,14 @@ from hypothesis import strategies as st
 
 from tests.conftest import free_port
 from tests.scheduling.test_runs import write
+from workbench import Workbench
 from workbench.hermes.jobs import Alerts, At, JobSpec, parse_job
 from workbench.hermes.tables import load_plan
 from workbench.lake import Lake
 from workbench.presence import pid_of
 from workbench.scheduling.due import choose, next_due
 from workbench.scheduling.journal import Journal
+from workbench.scheduling.scheduler import Scheduler
 from workbench.settings import Settings
 
 UTC = dt.timezone.utc
@@ -104,6 +106,29 @@ def test_an_occurrence_is_there_once_and_a_change_is_whole_or_not_at_all(tmp_pat
     with sqlite3.connect(journal.path) as base:
         assert base.execute("pragma journal_mode").fetchone() == ("wal",)
     base.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "runs"),
+    [
+        pytest.param({"a": 1.0, "b": 2.0, "c": 90.0}, [["a", "b"], ["c"]], id="one is slow"),
+        pytest.param({"a": 60.0, "b": 70.0, "c": 90.0}, [["a", "b", "c"]], id="the machine is slow"),
+        pytest.param({"a": 1.0, "c": 5.0}, [["a", "b", "c"]], id="one is new"),
+    ],
+)
+def test_a_slow_table_runs_alone_and_on_a_slow_machine_tables_still_share(
+    workspace: Path, seconds: dict[str, float], runs: list[list[str]]
+) -> None:
+    own = Settings.load(workspace, environ={}, clickhouse_url="http://localhost:1")
+    scheduler = Scheduler(Lake(own), own)
+    at = dt.datetime(2026, 1, 1, tzinfo=UTC)
+    for table in "abc":
+        scheduler.journal.passed(f"sync {table}", "every 5 minutes", at)
+        scheduler._note_seconds(f"sync {table}", seconds.get(table))
+        scheduler.journal.add(f"sync {table}", at, "schedule")
+    found = [[o.job.removeprefix("sync ") for o in group] for group in scheduler._groups(scheduler.journal.open())]
+    assert found == runs
+    scheduler.journal.close()
 
 
 # --- a real daemon
@@ -242,7 +267,7 @@ def test_each_failure_ends_in_its_status_is_tried_again_and_told(daemon: Daemon,
     )))  # fmt: skip
     expected = {"cell": "failed", "kernel": "killed", "worker": "killed", "hang": "timeout", "broken": "failed"}
     with running(daemon):
-        until(lambda: {a["job"] for a in daemon.told()} == set(expected) - {"broken"}, seconds=400)
+        until(lambda: {a["job"] for a in daemon.told()} == set(expected) - {"broken"}, seconds=900)
         # one that does not parse is refused when the plan is saved; spoiled afterwards, it fails when it is due
         write(jobs / "broken.ipynb", "1", parameters="x = 1")
         plan = daemon.folder / "sync_jobs/tables.yml"
@@ -386,6 +411,11 @@ def test_tables_share_a_run_and_what_comes_after_runs_once(daemon: Daemon, until
     assert [len(daemon.runs(job)) for job in ("sync", "build", "last")] == [1, 1, 1]
     assert set(str(daemon.runs("sync")[0]["parameters"]["table"]).split()) == {"t0", "t1", "t2", "t3"}
     assert [lake.scalar(f"select count() from raw.t{n}") for n in range(4)] == [2] * 4
+    bench = Workbench(Settings.load(daemon.folder, environ=daemon.environ))
+    told = daemon.runs("sync")[0]["result"]["tables"]
+    parts = {job.name.removeprefix("sync "): job.seconds for job in bench.jobs().jobs if job.name.startswith("sync ")}
+    assert parts == {table: told[table]["seconds"] for table in told}, "a table has its own seconds, not those of the run that it shared"
+    bench.close()
     assert daemon.process is not None
     assert daemon.process.returncode == 0
     left = [p for p in psutil.process_iter(["cmdline", "environ"]) if "workbench.scheduling.worker" in (p.info["cmdline"] or [])

@@ -92,7 +92,7 @@ class JobHistory(Answer):
         yield Grid(
             ["job", "status", "started", "seconds", "MB", "try", "parameters"],
             [
-                [r.job, r.status, r.started_at, _rounded(r), r.peak_mb and round(r.peak_mb), r.attempt, _words(r.parameters)]
+                [r.job, r.status, _to_second(r), _rounded(r.seconds), r.peak_mb and round(r.peak_mb), r.attempt, _words(r.parameters)]
                 for r in self.runs
             ],
             empty="no notebook was run yet; `skygraph run jobs/sync.ipynb`",
@@ -104,8 +104,12 @@ class JobHistory(Answer):
                 yield Note(f"{run.job}, {run.started_at:%Y-%m-%d %H:%M:%S}: {run.error}", "bad")
 
 
-def _rounded(run: JobRun | None) -> float | None:
-    return None if run is None or run.seconds is None else round(run.seconds, 1)
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _to_second(run: JobRun | None) -> dt.datetime | None:
+    return None if run is None else run.started_at.replace(microsecond=0)
 
 
 def _words(parameters: Mapping[str, Any]) -> str:
@@ -129,6 +133,15 @@ class JobState:
     last_due: dt.datetime | None
     last_run: JobRun | None
     error: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its last run took; of a run that tables shared, this table's part."""
+        told = self.last_run.result.get("tables") if self.last_run else None
+        mine = told.get(self.parameters.get("table")) if isinstance(told, Mapping) else None
+        if isinstance(mine, Mapping) and isinstance(mine.get("seconds"), (int, float)):
+            return float(mine["seconds"])
+        return self.last_run.seconds if self.last_run else None
 
     def to_dict(self) -> dict[str, Any]:
         """The job as data."""
@@ -158,8 +171,7 @@ class JobList(Answer):
         yield Grid(
             ["job", "when", "state", "next due", "last run", "seconds", "notebook", "parameters"],
             [
-                [j.name, j.when, j.state, j.next_due, j.last_run and j.last_run.started_at, _rounded(j.last_run), j.notebook,
-                 _words(j.parameters)]
+                [j.name, j.when, j.state, j.next_due, _to_second(j.last_run), _rounded(j.seconds), j.notebook, _words(j.parameters)]
                 for j in self.jobs
             ],
             empty="no job yet; write one under `jobs:` in sync_jobs/tables.yml",

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sqlite3
+import statistics
 import threading
 import time
 import uuid
@@ -48,7 +49,8 @@ _TOLD_EVERY_S = 5.0
 _TIDY_EVERY_S = 3600.0
 _GRACE_S = 10.0  # for runs that go on when it is told to end
 _STOPPING_S = 8.0  # for those that were told to, then
-_SLOW_S = 30.0  # a table that took longer last time gets a run of its own, so that it holds up no other
+_SLOW_S = 30.0  # a table that took longer last time gets a run of its own, so that it holds up no other,
+_SLOWER = 4.0  # if that is so much more than others take: where all are slow the machine is, and more kernels would make it worse
 _MOST_LOST = 3  # times that a run may end with the scheduler itself before that counts as its own failure
 _LONGEST_WAIT_S = 3600.0
 _REMIND = dt.timedelta(days=1)  # between alerts of a job that goes on failing
@@ -295,9 +297,11 @@ class Scheduler:
         """What one run does: a job, or all the tables that are due and quick, in the order of the first."""
         seconds = {name: row["seconds"] for name, row in self.journal.jobs().items()}
         groups: dict[str, list[Occurrence]] = {}
+        of_tables = [took for name, took in seconds.items() if took is not None and name.startswith(TABLE_PREFIX)]
+        slow_s = max(_SLOW_S, _SLOWER * statistics.median(of_tables)) if of_tables else _SLOW_S
         for o in ready:
             is_table = o.job.startswith(TABLE_PREFIX)
-            slow = (seconds.get(o.job) or 0.0) > _SLOW_S
+            slow = (seconds.get(o.job) or 0.0) > slow_s
             name = f"tables {o.bundle}" if is_table and (o.bundle or not slow) else f"job {o.job}"
             groups.setdefault(name, [])
             if o.job not in {other.job for other in groups[name]}:

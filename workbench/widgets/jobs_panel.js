@@ -210,7 +210,7 @@ class Panel {
     const last = job.runs[0];
     const due = h("span", {}), ago = h("small", {});
     const times = () => {
-      due.textContent = away(job.next_due);
+      due.textContent = job.next_due && Date.parse(job.next_due) <= Date.now() ? "now" : away(job.next_due);
       ago.textContent = last ? [away(last.started_at), took(last.seconds)].filter(Boolean).join(", ") : "";
     };
     times();
