@@ -179,6 +179,21 @@ def test_optimize_merges_with_progress_and_changes_no_current_row(lake: Lake) ->
     assert "min_age_to_force_merge_seconds = 600" in settings, "a table made before tables had it gets it now"
 
 
+def test_an_interrupt_ends_a_merge_and_the_next_one_works(lake: Lake) -> None:
+    make(lake, "raw.orders", updated="number % 5 = 0")
+    lake.command("system start merges raw.orders")
+
+    def interrupt(message: str, done: int, total: int) -> None:
+        if message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimize(lake, "raw.orders", progress=interrupt)
+    assert lake.scalar("select count() from system.merges where database = 'raw' and table = 'orders'") == 0
+    assert lake.scalar("select count() from raw.orders") == KEYS - KEYS // 10
+    assert optimize(lake, "raw.orders").parts_after == 1
+
+
 def test_an_idle_table_is_merged_wholly_by_itself(lake: Lake, until: Callable[..., None]) -> None:
     lake.create_database("raw")
     soon = MERGED_WHEN_IDLE.replace("= 600", "= 1")
