@@ -190,7 +190,6 @@ def test_a_statement_that_sets_final_by_itself_is_refused(lake: Lake, sql: str) 
         ("do_not_merge_across_partitions_select_final = 1", 3),
         ("defer_partition_pruning_after_final = 0", 3),
         ("additional_table_filters = {'a': 'b', 'c': 'd'}, final = 0", 3),
-        ("max_threads = 1, FINAL = 0", 3),
     ],
 )
 def test_a_setting_that_lets_older_versions_answer_is_refused_in_statements_and_in_views(

@@ -19,6 +19,7 @@ from workbench.lake.sql import MERGED_WHEN_IDLE, quote_table
 __all__ = ["MergeReport", "optimize"]
 
 _LOOK_S = 0.3  # between two looks at how far the merge is
+_STOP_S = 30  # the longest wait for a merge that was told to end
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,12 @@ def optimize(
             done, rows = _progress(lake, table)
             progress(f"merging {table}: {rows:,} rows", min(int(done * 100), 99), 100)
     except KeyboardInterrupt:
-        lake.stop_tagged(tag)
+        # a killed OPTIMIZE goes on to its end; this ends it within a second
+        try:
+            lake.command(f"system stop merges{where} {quote_table(table)}")
+            worker.join(_STOP_S)
+        finally:
+            lake.command(f"system start merges{where} {quote_table(table)}")
         raise
     finally:
         progress("", 0, 0)
