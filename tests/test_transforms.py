@@ -69,6 +69,18 @@ def test_a_run_builds_every_model(project: Transforms, lake: Lake) -> None:
     assert project.relations() == {"stg_things": "`staging`.`stg_things`", "dim_things": "`marts`.`dim_things`"}
 
 
+def test_a_model_that_forgets_the_macro_is_built_from_current_rows_all_the_same(project: Transforms, lake: Lake) -> None:
+    lake.create_database("raw")
+    lake.command("create table raw.things (id Int32, state String, _version UInt64) engine = ReplacingMergeTree(_version) order by id")
+    lake.command("system stop merges raw.things")
+    for version, state in enumerate(("old", "new")):
+        lake.command(f"insert into raw.things values (1, '{state}', {version}), (2, '{state}', {version})")
+    _write(project.project / "models/marts/careless.sql", "select id, state from raw.things where state = 'old' or id = 2")
+    _write(project.project / "tests/no_old.sql", "select * from raw.things where state = 'old'")
+    assert project.run(["build", "--select", "careless", "no_old"]).success
+    assert lake.query_history("select id, state from marts.careless").to_pylist() == [{"id": 2, "state": "new"}]
+
+
 def test_a_database_that_was_dropped_is_made_again(project: Transforms, lake: Lake) -> None:
     assert project.run(["run"]).success
     for database in ("marts", "staging"):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workbench.lake.merging import MergeReport
     from workbench.lake.meter import ErrorMeter
     from workbench.lake.price import Price, PriceList
+    from workbench.lint import LintReport
     from workbench.ontology import LiveOntology, ObjectCard, ObjectSet, Ontology, OntologyList, Store, TypeDetail
     from workbench.ontology.answers import ReloadReport, TypeGraph
     from workbench.ontology.check import Finding
@@ -594,7 +595,7 @@ class Workbench:
             rows = (self.lake.query_history if raw else self.lake.query)(statement, parameters)
             return SqlResult(self.lake.meaning(rows, statement, parameters), time.perf_counter() - started, raw)
 
-        return self._reading(statement, read)
+        return self._reading(statement, read, raw=raw)
 
     def show_sql(self, statement: str, *, parameters: Mapping[str, Any] | None = None) -> ReadPlan:
         """How a SELECT over current rows is read: where FINAL is applied and by what, the same by hand, its price. Does not run it.
@@ -626,16 +627,30 @@ class Workbench:
 
         return prices(self.lake, limit=limit)
 
-    def _reading(self, statement: str, read: Callable[[], T]) -> T:
-        """Read, with the errors of a statement that is empty or names no table."""
+    def _reading(self, statement: str, read: Callable[[], T], *, raw: bool = False) -> T:
+        """Read, with the errors of a statement that is empty, names no table, or reads a view that spoils current rows."""
+        from workbench.lake.explain import refuse_views
+
         if not statement.strip(" \t\r\n;"):
             raise UsageError("the statement is empty", hint="write a SELECT")
         self.lake.ping()  # so that the time is the statement's, not the lake's start
         try:
+            if not raw:
+                refuse_views(self.lake, statement)
             return read()
         except QueryError as error:
             unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
             raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None
+
+    def lint(self, *paths: str | Path) -> LintReport:
+        """Every place in `dbt/` and `notebooks/`, or in these files, that would read rows that are not current. Asks no lake."""
+        from workbench.hermes.tables import load_plan
+        from workbench.lint import lint
+
+        with suppress(InvalidFiles):  # sync says what is wrong; every table of raw is a table of versions, planned or not
+            keys = {job.raw: job.key for job in load_plan(self.settings.workspace).tables.values()}
+            return lint(self.settings.workspace, keys, paths)
+        return lint(self.settings.workspace, {}, paths)
 
     def meter(self, table: str, *aggregates: str, keep: bool = True) -> ErrorMeter:
         """Aggregates of a table over physical and over current rows, with earlier measurements; kept in `skygraph.error_meter`.

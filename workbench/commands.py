@@ -624,6 +624,12 @@ def sql(bench: Workbench, statement: str, raw: bool = False, show: bool = False,
     return bench.priced_sql(statement) if price else bench.sql(statement, raw=raw)
 
 
+@command("lint", arg("paths", help="files or folders of the workspace (default: dbt and notebooks)", nargs="*", metavar="PATH"))
+def lint(bench: Workbench, paths: Sequence[str] = ()) -> Answer:
+    """Every place in models, notebooks and dashboards that would read rows that are not current; exit 1 when there is one."""
+    return bench.lint(*paths)
+
+
 @command("prices", flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"))
 def prices(bench: Workbench, limit: int = 50) -> Answer:
     """Predicted and actual price of current rows, of the statements that were run with `sql --price`, newest first."""

@@ -23,6 +23,7 @@ from clickhouse_connect.driver import exceptions as driver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workbench import Workbench
 from workbench.errors import ExitCode, LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
 from workbench.lake import HISTORY_COMMENT, Lake, reads_within
 from workbench.lake.sql import Column, create_replacing, current, quote, quote_table, quote_text, row_hash
@@ -180,6 +181,88 @@ def test_prewhere_is_refused(versions: Lake, sql: str) -> None:
 def test_a_statement_that_sets_final_by_itself_is_refused(lake: Lake, sql: str) -> None:
     with pytest.raises(UsageError, match="sets `final` by itself.*--raw"):
         lake.query(sql)
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("use_skip_indexes_if_final_exact_mode = 0", 3),
+        ("do_not_merge_across_partitions_select_final = 1", 3),
+        ("defer_partition_pruning_after_final = 0", 3),
+        ("additional_table_filters = {'a': 'b', 'c': 'd'}, final = 0", 3),
+    ],
+)
+def test_a_setting_that_lets_older_versions_answer_is_refused_in_statements_and_in_views(
+    lake: Lake, settings: Settings, setting: str, wrong: int
+) -> None:
+    lake.create_database("raw")
+    lake.command(
+        "create table raw.moved (id Int64, place UInt8, state String, _version UInt64, index s state type set(9) granularity 1) "
+        "engine = ReplacingMergeTree(_version) order by id partition by place settings index_granularity = 1"
+    )
+    lake.command("system stop merges raw.moved")
+    lake.command("insert into raw.moved values (1, 0, 'old', 1), (2, 0, 'old', 1), (3, 0, 'old', 1)")
+    lake.command("insert into raw.moved values (1, 1, 'new', 2), (2, 1, 'new', 2)")
+    ask = "select count() from raw.moved where state = 'old' and place = 0"
+    assert lake.scalar(ask) == 1
+    name = setting.rpartition("=")[0].split(",")[-1].split("}")[-1].strip(" ,")
+    with pytest.raises(UsageError, match=f"(?i)sets `{name}` by itself"):
+        lake.query(f"{ask} settings {setting}")
+    # that it is wrong, by the engine itself
+    assert lake._arrow(f"{ask} settings {setting}", None, {"final": 1}).column(0)[0].as_py() == wrong
+    lake.command(f"create view raw.old as {ask} settings {setting}")
+    lake.command("create view raw.over as select * from raw.old")
+    bench = Workbench(settings)
+    for statement in (
+        "select * from raw.old",
+        "with o as (select * from raw.over) select * from o",
+        "select * apply toString from raw.old",
+    ):
+        with pytest.raises(UsageError, match=f"(?i)the view raw.old sets `{name}` by itself"):
+            bench.sql(statement)
+    assert bench.sql("select * from raw.old", raw=True).table.num_rows == 1
+    assert bench.sql("select 'raw.old' as x").table.num_rows == 1
+    bench.close()
+
+
+def test_a_view_with_a_prewhere_is_refused(lake: Lake, versions: Lake, settings: Settings) -> None:
+    lake.command("create view raw.pre as select * from raw.t prewhere v = 'old'")
+    bench = Workbench(settings)
+    with pytest.raises(UsageError, match=r"the view raw\.pre has a PREWHERE"):
+        bench.sql("select count() from raw.pre")
+    bench.close()
+
+
+@pytest.mark.parametrize("sql", ["kill query where 1", "/* x */ KILL query where 1", "set final = 0", "system stop merges", "use raw"])
+def test_what_is_no_reading_is_refused_by_its_word(lake: Lake, sql: str) -> None:
+    for read in (lake.query, lake.query_history):
+        with pytest.raises(UsageError, match=r"^(KILL|SET|SYSTEM|USE) is no statement to read with.*reads cannot write"):
+            read(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("select 1; select 2", "Multi-statements are not allowed"),
+        ("select 1; drop table raw.t", "Multi-statements are not allowed"),
+        ("select from where", "at the end of the statement"),
+        ("select 1 format JSON", "has a FORMAT of its own"),
+        ("selct 1", "Syntax error"),
+        ("drop table raw.t", "reads cannot write"),
+        ("create table raw.x (a Int8) engine = Memory", "reads cannot write"),
+        ("insert into raw.t select * from raw.t", "reads cannot write"),
+        ("with a as (select 1) insert into raw.t select * from raw.t", "reads cannot write"),
+        ("alter table raw.t delete where 1", "reads cannot write"),
+        ("truncate table raw.t", "reads cannot write"),
+        ("optimize table raw.t final", "reads cannot write"),
+    ],
+)
+def test_what_is_not_one_select_is_refused_with_what_to_do(versions: Lake, sql: str, says: str) -> None:
+    before = versions.query_history("select count() from raw.t").to_pylist()
+    for read in (versions.query, versions.query_history):
+        with pytest.raises(QueryError, match=says):
+            read(sql)
+    assert versions.query_history("select count() from raw.t").to_pylist() == before
 
 
 def test_a_column_named_final_is_just_a_column(lake: Lake) -> None:

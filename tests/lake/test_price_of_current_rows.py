@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +12,7 @@ from workbench.lake import Lake
 from workbench.lake.merging import optimize
 from workbench.lake.meter import METER_TABLE, measure_error
 from workbench.lake.price import PRICES_TABLE, overlap_of, price, prices, run_priced
-from workbench.lake.sql import RAW_COLUMNS, Column, create_replacing
+from workbench.lake.sql import MERGED_WHEN_IDLE, RAW_COLUMNS, Column, create_replacing
 
 KEYS = 100_000
 COLUMNS = [Column("id", "UInt64"), Column("shop_id", "UInt32"), Column("amount", "Decimal(12, 2)"), Column("status", "String")]
@@ -176,6 +177,17 @@ def test_optimize_merges_with_progress_and_changes_no_current_row(lake: Lake) ->
     assert said[-1] == ("", 0, 0)
     settings = lake.scalar("select engine_full from system.tables where database = 'raw' and name = 'orders'")
     assert "min_age_to_force_merge_seconds = 600" in settings, "a table made before tables had it gets it now"
+
+
+def test_an_idle_table_is_merged_wholly_by_itself(lake: Lake, until: Callable[..., None]) -> None:
+    lake.create_database("raw")
+    soon = MERGED_WHEN_IDLE.replace("= 600", "= 1")
+    lake.command(create_replacing("raw.idle", [*COLUMNS, *RAW_COLUMNS], key=["id"], version="_version", settings=soon))
+    # one large part and one of two rows: what the engine's usual merges leave as it is
+    lake.command(f"insert into raw.idle select number, 1, 1, 'open', 1, 0, now64(3), 'r1' from numbers({KEYS})")
+    lake.command("insert into raw.idle select number, 1, 2, 'paid', 2, 0, now64(3), 'r2' from numbers(2)")
+    until(lambda: lake.scalar("select count() from system.parts where active and database = 'raw' and table = 'idle'") == 1, seconds=120)
+    assert lake.query_history("select count() from raw.idle").column(0)[0].as_py() == KEYS
 
 
 def test_optimize_refuses_what_has_no_versions(lake: Lake) -> None:

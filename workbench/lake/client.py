@@ -16,7 +16,16 @@ from urllib.parse import unquote, urlsplit
 
 from workbench.errors import LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
 from workbench.lake.server import Address, EmbeddedLake
-from workbench.lake.sql import CURRENT_SETTINGS, Placement, find_final_setting, find_prewhere, key_names, quote, quote_table
+from workbench.lake.sql import (
+    CURRENT_SETTINGS,
+    Placement,
+    find_no_read,
+    find_prewhere,
+    find_reading_setting,
+    key_names,
+    quote,
+    quote_table,
+)
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,8 +134,8 @@ class Lake:
         `{name:Type}` placeholders are bound by the server from `parameters`. Times come back as aware UTC.
 
         Raises:
-            UsageError: the statement has an explicit PREWHERE, which would look at rows before versions are merged, or a `final`
-                setting of its own.
+            UsageError: the statement has an explicit PREWHERE, which would look at rows before versions are merged, or sets by itself
+                which versions it reads (`final` and three more settings); or it is KILL or the like.
             QueryError: the lake refused it.
             LakeUnavailable: the lake did not answer; trying again may help.
         """
@@ -164,6 +173,7 @@ class Lake:
 
     def query_history(self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
+        _refuse_no_read(sql)
         return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
 
     def rows(
@@ -476,11 +486,17 @@ def _refuse(sql: str) -> None:
             "PREWHERE looks at rows before their versions are merged, so the answer would not be of current rows",
             hint="write WHERE; the engine moves it by itself where that is safe",
         )
-    if find_final_setting(sql):
+    if setting := find_reading_setting(sql):
         raise UsageError(
-            "the statement sets `final` by itself, so nobody could say which rows it reads",
+            f"the statement sets `{setting}` by itself, so nobody could say which rows it reads",
             hint="leave it out for current rows, or ask for all physical rows with --raw",
         )
+    _refuse_no_read(sql)
+
+
+def _refuse_no_read(sql: str) -> None:
+    if word := find_no_read(sql):
+        raise UsageError(f"{word} is no statement to read with", hint=_HINTS[164])
 
 
 def _bound(parameters: Parameters | None) -> dict[str, Any] | None:
@@ -524,4 +540,6 @@ def _in_our_words(error: Exception, address: Address | None) -> LakeError:
     if code in (516, 194):
         return LakeUnavailable(f"the lake at {where} refused the sign-in of {address.user if address else '?'}", hint=_HINTS[516])
     text = re.split(r"DB::\w*Exception: ", text, maxsplit=1)[-1]
+    if code == 62 and re.search(r"failed at position \d+ \((Arrow|FORMAT)\)", text):  # the words that the driver puts behind it
+        text = "Syntax error at the end of the statement: it breaks off, or has a FORMAT of its own"
     return QueryError(text[:2000], code=code or 0, hint=_HINTS.get(code or 0) or None)

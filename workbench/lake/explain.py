@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
+from workbench.errors import QueryError, UsageError
 from workbench.lake.client import Lake
 from workbench.lake.price import Price, price
 from workbench.lake.reads import plan_reads
-from workbench.lake.sql import key_names
+from workbench.lake.sql import find_prewhere, find_reading_setting, key_names
 from workbench.lake.statement import NoTree, Relation, by_hand, parse, tables_of
 
-__all__ = ["ReadPlan", "TableRead", "read_plan"]
+__all__ = ["ReadPlan", "TableRead", "read_plan", "refuse_views"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def read_plan(lake: Lake, sql: str, parameters: Mapping[str, Any] | None = None)
     try:
         _follow(sql, relations, (), named)
         text = by_hand(sql, relations)
+        _prove(lake, text, parameters, relations)
     except NoTree as error:
-        why_not = error.message
+        text, why_not = "", error.message
     for name in final:  # what the text does not show: table functions, texts that do not parse
         named.setdefault(name, ((), False))
     tables = []
@@ -104,6 +107,58 @@ def read_plan(lake: Lake, sql: str, parameters: Mapping[str, Any] | None = None)
         key = tuple(key_names(found[name]["sorting_key"])) if name in found else ()
         tables.append(TableRead(name, engine, key, via, how))
     return ReadPlan(sql.strip(), tuple(tables), text, why_not, price(lake, sql, parameters))
+
+
+def _prove(lake: Lake, text: str, parameters: Mapping[str, Any] | None, relations: Mapping[str, Relation]) -> None:
+    """Have the engine say that a text reads every versioned table FINAL when nothing is set.
+
+    Raises:
+        NoTree: it does not, or is not what the engine takes.
+    """
+    try:
+        for read in plan_reads(lake, text, parameters, raw=True):
+            if relations.get(read.table, Relation("")).is_versioned and not read.is_final:
+                raise NoTree(f"{read.table} is read in a place where FINAL cannot be written")
+    except QueryError:
+        raise NoTree("the statement has words that our writer of SQL does not know") from None
+
+
+def refuse_views(lake: Lake, sql: str) -> None:
+    """Refuse a SELECT that reads, through whatever views, a view that does not let current rows be read.
+
+    That is one whose own text has a PREWHERE, or sets which versions it reads: the engine obeys it, whatever the statement around it says.
+
+    Raises:
+        UsageError: names the view and what to do.
+    """
+    views = lake.rows("select database, name, as_select from system.tables where engine = 'View' and database not in ('system')")
+    bad = {f"{v['database']}.{v['name']}": why for v in views if (why := _spoilt(v["as_select"]))}
+    if not bad:
+        return
+    relations = {f"{v['database']}.{v['name']}": Relation("View", v["as_select"]) for v in views}
+    seen: set[str] = set()
+    try:
+        _views_under(sql, relations, seen)
+    except NoTree:
+        seen.update(name for name in bad if re.search(rf"\b{re.escape(name.partition('.')[2])}\b", sql))
+    for name in sorted(seen & set(bad)):
+        raise UsageError(
+            f"the view {name} {bad[name]}, so its rows are not all current, whoever asks", hint=f"take that out of the view {name}"
+        )
+
+
+def _spoilt(as_select: str) -> str:
+    if setting := find_reading_setting(as_select):
+        return f"sets `{setting}` by itself"
+    return "has a PREWHERE, which looks at rows before their versions are merged" if find_prewhere(as_select) else ""
+
+
+def _views_under(sql: str, relations: Mapping[str, Relation], seen: set[str], home: str = "default") -> None:
+    for use in tables_of(parse(sql)):
+        name = use.name if "." in use.name else f"{home}.{use.name}"
+        if name in relations and name not in seen:
+            seen.add(name)
+            _views_under(relations[name].as_select, relations, seen, name.partition(".")[0])
 
 
 def _follow(

@@ -47,11 +47,14 @@ _KEPT_DAYS = 90
 _LEARNT_FROM = 30  # the last statements that say how fast this machine is
 
 # The model: milliseconds a statement and a part, nanoseconds a row. Fitted to benchmarks/final.py on two cores.
-_STATEMENT_MS = 4.0
-_PART_MS = {"raw": 0.05, "current": 0.5}
+_STATEMENT_MS = 2.0
+_PART_COLUMN_MS = 0.01  # opening a column of a part
+_MERGED_PART_MS = 0.03
+_PAGE_MS = {"raw": 1.0, "current": 2.5}  # the columns of a page are fetched once its keys are known
 _COLUMN_NS, _BYTE_NS = 0.8, 0.15
-_STEP_NS = {"Aggregating": 3.0, "Sorting": 3.0, "Filter": 1.0, "Window": 30.0, "Distinct": 10.0}
-_KEPT_NS = 1.5  # a row where parts do not overlap: its deletion flag is looked at
+_STEP_NS = {"Aggregating": 4.0, "Sorting": 16.0, "Filter": 1.0, "Window": 30.0, "Distinct": 10.0}
+_COUNT_NS = 0.5  # aggregating no column
+_KEPT_NS = 0.7  # a row where parts do not overlap: its deletion flag is looked at
 _MERGED_NS, _MERGED_BYTE_NS = 30.0, 0.3  # a row where they do, and each byte of its key
 _GRANULE_ROWS = 8192
 _IN_ORDER_GRANULES = 3  # what a page in key order reads of each part before it ends
@@ -268,14 +271,23 @@ def _priced(read: Read, overlap: Overlap | None) -> PricedRead:
     overlapping = 0 if read.parts < 2 else min(rows, of.overlapping_rows)
     own = [c for c in read.columns if not c.startswith("_")]
     width = sum((of.row_bytes.get(c) or 8.0) for c in own)
-    steps = sum(ns for step, ns in _STEP_NS.items() if step in read.steps)
+    # rows that come in order of the key are not sorted
+    steps = sum(ns for step, ns in _STEP_NS.items() if step in read.steps and not (step == "Sorting" and read.limit is not None))
+    if not own and "Aggregating" in read.steps:
+        steps += _COUNT_NS - _STEP_NS["Aggregating"]
     scan = rows * (len(own) * _COLUMN_NS + width * _BYTE_NS + steps) / 1e6
+    opened = read.parts * max(len(own) + len(read.lazy), 1) * _PART_COLUMN_MS
     trivial = not own and not {"Filter"} & set(read.steps)  # a bare count: parts know it by themselves
-    raw = 0.0 if trivial else scan + read.parts * _PART_MS["raw"]
-    key_bytes = sum((of.row_bytes.get(c) or 8.0) for c in of.key)
-    merged = overlapping * (_MERGED_NS + key_bytes * _MERGED_BYTE_NS) / 1e6
+    raw = 0.0 if trivial else scan + opened
+    key_bytes = sum(of.row_bytes.get(c) or 8.0 for c in of.key)
+    # single keys are picked before versions are merged: all versions of a key have the same one
+    merged = 0.0 if read.is_point else overlapping * (_MERGED_NS + key_bytes * _MERGED_BYTE_NS) / 1e6
     kept = (rows - overlapping) * _KEPT_NS / 1e6
-    current = scan + read.parts * _PART_MS["current"] + merged + kept if overlap and read.is_final else raw
+    page = {side: ms if read.limit is not None else 0.0 for side, ms in _PAGE_MS.items()}
+    current = scan + opened + read.parts * _MERGED_PART_MS + merged + kept + page["current"]
+    raw += page["raw"]
+    if not (overlap and read.is_final):
+        current = raw
     return PricedRead(read.table, read.parts, rows, overlapping, raw, current, of)
 
 

@@ -7,6 +7,7 @@ the small sets of an IN, which the engine needs to make its plan.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ class Read:
     """One reading of a MergeTree table in a plan.
 
     `columns` are those it reads before the rest of the statement, `lazy` those that are fetched at the end for the rows that are left.
-    `granules` are what the key index leaves of `all_granules`. With `limit` rows come in key order and end early. `steps` are what is
-    done with the rows: Aggregating, Sorting, ...
+    `granules` are what the key index leaves of `all_granules`; with `is_point` it looks for single keys. With `limit` rows come in key
+    order and end early. `steps` are what is done with the rows: Aggregating, Sorting, ...
     """
 
     table: str
@@ -37,6 +38,7 @@ class Read:
     granules: int
     all_granules: int
     is_final: bool
+    is_point: bool
     limit: int | None
     steps: tuple[str, ...]
 
@@ -98,10 +100,12 @@ def _reads(node: Mapping[str, Any], above: tuple[str, ...], limit: int | None, l
             parts = indexes[-1]["Selected Parts"] if parts is None else parts
             granules = indexes[-1]["Selected Granules"] if granules is None else granules
         everything = int(indexes[0]["Initial Granules"]) if indexes else int(granules or 0)
+        ranges = re.findall(r"\bin (\[[^\]]*\]|\d+-element set)", str(indexes[0].get("Condition", ""))) if indexes else []
+        points = [r for r in ranges if "element" in r or len(set(r[1:-1].split(", "))) == 1]
         in_order = str(node.get("Read Type", "")).startswith("In")
         yield Read(
             str(node.get("Description", "")), tuple(c["Name"] for c in node.get("Header", [])), lazy, int(parts or 0), int(granules or 0),
-            everything, bool(node.get("FINAL")), limit if in_order else None, above,
+            everything, bool(node.get("FINAL")), bool(ranges) and len(points) == len(ranges), limit if in_order else None, above,
         )  # fmt: skip
     for child in inner:
         yield from _reads(child, (*above, kind), limit, lazy)

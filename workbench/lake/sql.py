@@ -21,8 +21,9 @@ __all__ = [
     "Placement",
     "current",
     "create_replacing",
-    "find_final_setting",
+    "find_no_read",
     "find_prewhere",
+    "find_reading_setting",
     "join_key",
     "key_names",
     "quote",
@@ -35,7 +36,8 @@ __all__ = [
 
 # The engine's own setting: every table of a statement that can be read FINAL is read FINAL, through views, subqueries
 # and joins too. It is how `Lake.query` keeps its promise whatever the statement looks like.
-CURRENT_SETTINGS: Mapping[str, object] = {"final": 1}
+# The other one is off by default, and would be wrong for a key whose version moved to another partition.
+CURRENT_SETTINGS: Mapping[str, object] = {"final": 1, "do_not_merge_across_partitions_select_final": 0}
 
 
 # Tables of versions are merged wholly when nothing was inserted for ten minutes, so that reading current rows costs next to nothing.
@@ -247,15 +249,46 @@ def find_prewhere(sql: str) -> bool:
     return any(match["word"] for match in _SKIP.finditer(sql))
 
 
-def find_final_setting(sql: str) -> bool:
-    """Whether a statement sets `final` by itself (outside text, names and comments).
+# Settings of the engine by which a statement would read rows that are not current, each found to do so on versioned tables.
+_READING_SETTINGS = (
+    "final",
+    "use_skip_indexes_if_final_exact_mode",  # off: a skip index hides the newest version, and an older one answers
+    "do_not_merge_across_partitions_select_final",  # on: a key whose version moved to another partition is there twice
+    "defer_partition_pruning_after_final",  # off: a condition on the partition hides the newest version
+)
+_VALUE = r"(?:\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,{\[(])*"
+_SETS_READING = re.compile(rf"\bsettings\b\s*(?:\w+\s*={_VALUE},\s*)*({'|'.join(_READING_SETTINGS)})\s*=", re.IGNORECASE)
 
-    >>> find_final_setting("select 1 from t settings max_threads = 1, final = 0"), find_final_setting("select 1 where final = 0")
-    (True, False)
+
+def find_reading_setting(sql: str) -> str:
+    """The setting by which a statement chooses by itself which versions it reads (outside text, names and comments); '' for none.
+
+    >>> find_reading_setting("select 1 from t settings max_threads = 1, final = 0"), find_reading_setting("select 1 where final = 0")
+    ('final', '')
     """
+    found = _SETS_READING.search(_bare(sql))
+    return found[1].lower() if found else ""
+
+
+# statements that the engine lets through although reads cannot write
+_NO_READS = ("kill", "set", "use", "system", "backup", "restore", "grant", "revoke")
+
+
+def find_no_read(sql: str) -> str:
+    """The first word of a statement that is none to read with, in capitals; '' for others.
+
+    >>> find_no_read("/* x */ kill query where 1"), find_no_read("select 1")
+    ('KILL', '')
+    """
+    first = re.match(r"[\s(]*(\w+)", _bare(sql))
+    return first[1].upper() if first and first[1].lower() in _NO_READS else ""
+
+
+def _bare(sql: str) -> str:
+    """A statement with its texts as 0, without its comments, and with quoted names as plain ones."""
 
     def bare(match: re.Match[str]) -> str:
         text = match[0]
         return text if match["word"] else text[1:-1] if text[0] in '"`' else "0" if text[0] in "'$" else " "
 
-    return re.search(r"\bsettings\b\s*(?:\w+\s*=[^,]*,\s*)*final\s*=", _SKIP.sub(bare, sql), re.IGNORECASE) is not None
+    return _SKIP.sub(bare, sql)

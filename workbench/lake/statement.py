@@ -149,6 +149,9 @@ def _write(tree: Any, relations: Mapping[str, Relation], database: str, depth: i
             "remotesecure",
             "clusterallreplicas",
         ):
+            named = [f"{c.table}.{c.name}" for c in node.find_all(exp.Column)]
+            if any(relations.get(name, Relation("")).engine == "View" for name in named):
+                raise NoTree(f"{node.this.name}() reads a view: FINAL has to be written in the view, on the server that has it")
             if not isinstance(node.parent, exp.Final):
                 _wrap(node)
         elif not isinstance(node.this, exp.Identifier):
