@@ -125,6 +125,7 @@ def test_engines_and_views_that_keep_no_versions_say_what_is_so(lake: Lake) -> N
     lake.command("create table marts.bare (n Int64) engine = MergeTree order by tuple() as select number from numbers(4)")
     lake.command("create table marts.kept (n Int64) engine = Memory as select 1")
     lake.command("create view marts.v as select id from raw.t where id > 0")
+    lake.command("create table marts.all as raw.t engine = Merge('raw', '^t$')")
     lake.command("create table marts.unversioned (id Int64, n Int64) engine = ReplacingMergeTree order by id")
     lake.command("insert into marts.unversioned values (1, 1)")
 
@@ -134,13 +135,14 @@ def test_engines_and_views_that_keep_no_versions_say_what_is_so(lake: Lake) -> N
     assert "keeps every row as it was written" in about("marts.plain") and "9" in about("marts.plain")
     assert "keeps every row" in about("marts.bare")
     assert "a Memory keeps every row" in about("marts.kept")
-    assert "a count that forgot FINAL under this view would say 4; it reads raw.t" in about("marts.v")
+    assert "a count that forgot FINAL under this View would say 4; it reads raw.t" in about("marts.v")
     assert inspect_table(lake, "marts.v").current_rows == 2
+    assert "a count that forgot FINAL under this Merge would say 4" in about("marts.all")
     assert "every physical row is current" in about("marts.unversioned")
     assert [row["n"] for row in key_versions(lake, "marts.unversioned", "1").rows] == [1]
     for table, why in (
         ("marts.plain", "marts.plain is a MergeTree: it keeps no versions of its rows; inspect a table of raw"),
-        ("marts.v", "marts.v is a view: it keeps no rows of its own; inspect what it reads: raw.t"),
+        ("marts.v", "marts.v is a View: it keeps no rows of its own; inspect what it reads: raw.t"),
     ):
         with pytest.raises(UsageError) as refused:
             Inspection(lake, table, lambda: None).key("1")

@@ -44,6 +44,7 @@ def bench(lake: Lake, lake_url: str, workspace: Path, monkeypatch: pytest.Monkey
         "datetime('2024-01-01', '+' || i || ' seconds') from n"
     )
     monkeypatch.setenv("SKYGRAPH_CLICKHOUSE_URL", lake_url)
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(workspace / "lab settings"))  # the theme that is chosen is nobody else's
     made = Workbench(Settings.load(workspace, environ={}, clickhouse_url=lake_url, lab_port=free_port()))
     made.sync()
     for n, status in enumerate(("paid", "shipped"), 1):
@@ -187,7 +188,7 @@ def test_a_person_looks_into_a_table_while_a_sync_runs(page: Any, bench: Workben
     page.click("text=Settings >> nth=0")
     page.hover(".lm-Menu-itemLabel:text-is('Theme')")
     page.click(".lm-Menu-itemLabel:text-is('JupyterLab Dark')")
-    page.wait_for_selector("body[data-jp-theme-light=false]")
+    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
     page.screenshot(path=str(tmp_path / "dark.png"))
     page.click(".sgi-tabs [data-tab=schema]")
     page.wait_for_selector(".sgi-ddl:has-text('ReplacingMergeTree')")

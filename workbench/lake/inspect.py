@@ -72,8 +72,8 @@ class TableShape:
 
     @property
     def is_view(self) -> bool:
-        """Whether it is a view, which has no rows of its own."""
-        return self.engine in ("View", "LiveView", "WindowView")
+        """Whether it has no rows of its own, but those of other tables: a view, or a Distributed, Merge or Buffer table."""
+        return "View" in self.engine or self.engine in ("Distributed", "Merge", "Buffer")
 
     @property
     def names(self) -> list[str]:
@@ -185,12 +185,12 @@ class TableFacts(Answer):
     def verdict(self) -> tuple[str, Any]:
         """In words what a read that forgot FINAL would get, and the tone of it."""
         if self.current_rows is None:
-            return f"counting this view took longer than {_VIEW_S:.0f} seconds", "quiet"
+            return f"counting it took longer than {_VIEW_S:.0f} seconds", "quiet"
         under = f"; it reads {', '.join(self.reads)}" if self.reads else ""
         if self.is_view and self.superseded_rows:
-            return f"a count that forgot FINAL under this view would say {self.physical_rows:,}{under}", "bad"
+            return f"a count that forgot FINAL under this {self.engine} would say {self.physical_rows:,}{under}", "bad"
         if self.is_view:
-            return f"a view: it gives the same number of rows with and without FINAL now{under}", "quiet"
+            return f"a {self.engine}: it gives the same number of rows with and without FINAL now{under}", "quiet"
         if not self.merges:
             return f"a {self.engine} keeps every row as it was written: there are no versions, and FINAL is not needed", "quiet"
         if not self.current_rows:
@@ -367,7 +367,7 @@ def busiest_keys(lake: Lake, table: str, *, limit: int = 50, shape: TableShape |
 
 def _keyed(shape: TableShape) -> None:
     if not shape.merges or not shape.key:
-        what = "a view: it keeps no rows of its own" if shape.is_view else f"a {shape.engine}: it keeps no versions of its rows"
+        what = f"a {shape.engine}: it keeps no rows of its own" if shape.is_view else f"a {shape.engine}: it keeps no versions of its rows"
         under = [r for r in shape.reads if r.startswith("raw.")]
         hint = f"inspect what it reads: {', '.join(under or shape.reads)}" if shape.reads else "inspect a table of raw"
         raise UsageError(f"{shape.table} is {what}", hint=hint)

@@ -67,7 +67,7 @@ class Wire {
     clearTimeout(this.open.get(kind)?.patience);
     const id = `${this.name}.${++this.serial}`;
     const lost = () => { this.open.delete(kind); failed({ message: "The kernel of this inspector does not answer", hint: "run its cell again", kind: "lost" }); };
-    this.open.set(kind, { id, done, failed, patience: setTimeout(lost, PATIENCE_MS * (["facts", "keys", "meter", "cost"].includes(kind) ? 10 : 1)) });
+    this.open.set(kind, { id, done, failed, more, patience: setTimeout(lost, PATIENCE_MS * (["facts", "keys", "meter", "cost"].includes(kind) ? 10 : 1)) });
     try {
       this.model.send({ id, ask: kind, ...more });
     } catch {
@@ -87,6 +87,7 @@ class Wire {
       this.open.delete(kind);
       if (message.error) one.failed(message.error);
       else if (!message.gone) one.done(message.answer);
+      else setTimeout(() => this.waits(kind) || this.ask(kind, one.done, one.failed, one.more), 250); // another view asked the same
       return;
     }
   }

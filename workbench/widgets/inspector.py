@@ -92,6 +92,7 @@ class Inspector(anywidget.AnyWidget):
         self._live = is_live() if live is None else live
         self._lock = threading.Lock()
         self._newest: dict[str, str] = {}  # kind of question -> id of the last one
+        self._waiting: dict[str, str] = {}  # kind of question -> id of the one that waits behind another
         self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in _KINDS}
         self._closed = False
         self._key = key
@@ -113,10 +114,17 @@ class Inspector(anywidget.AnyWidget):
             return
         with self._lock:
             self._newest[kind] = asked_by
+            passed_over = self._waiting.pop(kind, None)
+            if self._tasks[kind].busy:
+                self._waiting[kind] = asked_by
+        if passed_over is not None:
+            self._answer({"id": passed_over, "gone": True})
         self._tasks[kind].start(lambda: self._ask(kind, asked_by, values), self._answer, queue=True)
 
     def _ask(self, kind: str, asked_by: str, values: Mapping[str, str]) -> dict[str, Any]:
         with self._lock:
+            if self._waiting.get(kind) == asked_by:
+                del self._waiting[kind]
             if self._newest.get(kind) != asked_by:
                 return {"id": asked_by, "gone": True}
         try:
