@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_within
 from workbench.lake.inspect import KeyVersions, TableFacts, busiest_keys, inspect_table, key_versions
+from workbench.lake.running import Running, watched
 from workbench.lake.server import Address, EmbeddedLake
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "HISTORY_COMMENT",
     "KeyVersions",
     "Lake",
+    "Running",
     "TableFacts",
     "as_it_runs",
     "busiest_keys",
     "inspect_table",
     "key_versions",
     "reads_within",
+    "watched",
 ]
