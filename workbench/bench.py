@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,13 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.answer import Answer, Block, Grid, Note
-from workbench.errors import Busy, InvalidFiles, LakeError, LakeUnavailable, Problem, QueryError, SkyGraphError, UnknownName, UsageError
+from workbench.answer import Answer, Block, Note
+from workbench.errors import Busy, InvalidFiles, LakeError, LakeUnavailable, Problem, SkyGraphError, UnknownName, UsageError
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from workbench.catalog import Catalog, Lineage
     from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
     from workbench.health import Canary, CanaryReport, Health, HealthReport
@@ -35,63 +32,17 @@ if TYPE_CHECKING:
     from workbench.ontology.check import Finding
     from workbench.ontology.plan import OntologyPlan
     from workbench.ontology.schema import SchemaFiles
+    from workbench.relations import Relation, Shelf
     from workbench.scheduling import JobHistory, JobList, JobRun, Runs
     from workbench.transforms import BuildReport, Transforms
 
-__all__ = ["CheckReport", "SqlResult", "Workbench"]
+__all__ = ["CheckReport", "Workbench"]
 
 Progress = Callable[[str, int, int], None]  # message, done, in all
 
 
 def _quiet(message: str, done: int, total: int) -> None:
     """Say nothing."""
-
-
-@dataclass(frozen=True)
-class SqlResult(Answer):
-    """Rows of a SELECT. Shows the first hundred; `to_arrow` and `to_pandas` have them all."""
-
-    table: pa.Table
-    seconds: float
-    raw: bool = False
-
-    def to_arrow(self) -> pa.Table:
-        """All rows as Arrow."""
-        return self.table
-
-    def to_pandas(self) -> Any:
-        """All rows as a DataFrame."""
-        return self.table.to_pandas()
-
-    def to_dict(self) -> Any:
-        """All rows, as objects."""
-        names = self.table.column_names
-        return [dict(zip(names, row, strict=True)) for row in _rows(self.table)]
-
-    def blocks(self) -> Iterator[Block]:
-        """A grid and a line that says how many rows there are."""
-        shown = self.table.slice(0, 100)
-        columns = self.table.column_names
-        yield Grid(columns, _rows(shown), empty="no rows")
-        kind = "physical rows" if self.raw else "current rows"
-        cut = f"rows 1-100 of {self.table.num_rows:,}" if self.table.num_rows > 100 else f"{self.table.num_rows:,} row(s)"
-        yield Note(f"{cut}, {kind}, {self.seconds * 1000:.0f} ms", "quiet")
-
-
-def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """The rows of a table; text that is not UTF-8, which a String of ClickHouse may hold, as bytes."""
-
-    def values(name: str, column: pa.ChunkedArray) -> list[Any]:
-        try:
-            return list(column.to_pylist())
-        except UnicodeDecodeError:
-            pass
-        try:
-            return list(column.cast("binary").to_pylist())
-        except NotImplementedError:
-            raise SkyGraphError(f"column {name} holds text that is not UTF-8", hint="select hex(...) of it") from None
-
-    return list(zip(*(values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -215,6 +166,8 @@ class Workbench:
         """Drop the connections and end what watches files; a lake that was started goes on running."""
         if "live" in self.__dict__:
             self.live.close()
+        if "_shelf" in self.__dict__:
+            self._shelf.close()
         if "lake" in self.__dict__:
             self.lake.close()
 
@@ -557,24 +510,30 @@ class Workbench:
 
     # --- the lake
 
-    def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None) -> SqlResult:
-        """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write.
+    def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None, name: str = "") -> Relation:
+        """A SELECT on the lake as a relation: over current rows, or with `raw` over all physical rows. It cannot write.
+
+        It is lazy: the lake tells its columns now, and its rows when they are asked for. `{name:Type}` binds a value of `parameters`,
+        `{name}` stands for a relation among them. `name` is what it is called where it is shown.
 
         Raises:
+            UsageError: it is no single read, or a value is missing or does not fit its type.
             UnknownName: a table that is not there; names the nearest.
             QueryError: the lake refused it.
         """
-        if not statement.strip(" \t\r\n;"):
-            raise UsageError("the statement is empty", hint="write a SELECT")
+        from workbench.relations import define
+
         self.lake.ping()  # so that the time is the statement's, not the lake's start
-        started = time.perf_counter()
-        read = self.lake.query_history if raw else self.lake.query
-        try:
-            table = self.lake.meaning(read(statement, parameters), statement, parameters)
-        except QueryError as error:
-            unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
-            raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None
-        return SqlResult(table, time.perf_counter() - started, raw)
+        said: Progress = lambda message, done, total: self.progress(message, done, total)  # noqa: E731 - whatever listens by then
+        connect = self._another_lake
+        return define(self.lake, statement, parameters or {}, shelf=self._shelf, raw=raw, name=name, progress=said, connect=connect)
+
+    @cached_property
+    def _shelf(self) -> Shelf:
+        """The answers that are kept while somebody pages through them."""
+        from workbench.relations import Shelf
+
+        return Shelf(lambda: self.lake)
 
     def inspect(self, table: str, *, key: str | None = None) -> TableFacts | KeyVersions:
         """Current against physical rows of a table, or every version of one key."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.ontology import ObjectSet
     from workbench.services import ServiceState
 
-__all__ = ["GRAMMAR", "Lines", "complete"]
+__all__ = ["GRAMMAR", "Lines", "complete", "written_to"]
 
 GRAMMAR = Grammar("skygraph")
 
@@ -608,10 +608,21 @@ def inspect(bench: Workbench, table: str, key: str | None = None) -> Answer:
     return bench.inspect(table, key=key)
 
 
-@command("sql", arg("statement", help="a SELECT", metavar="SELECT"), flag("--raw", help="all physical rows instead of current rows"))
-def sql(bench: Workbench, statement: str, raw: bool = False) -> Answer:
+@command(
+    "sql",
+    arg("statement", help="a SELECT", metavar="SELECT"),
+    flag("--raw", help="all physical rows instead of current rows"),
+    flag("--to", help="write the whole answer to a file, by its suffix: .csv, .parquet, .jsonl or .arrow", default="", metavar="FILE"),
+)
+def sql(bench: Workbench, statement: str, raw: bool = False, to: str = "") -> Answer:
     """Run a SELECT on the lake, over current rows unless --raw. In a notebook also `%%skygraph sql [NAME]`."""
-    return bench.sql(statement, raw=raw)
+    relation = bench.sql(statement, raw=raw)
+    return written_to(to, relation.to_file(to)) if to else relation
+
+
+def written_to(file: str, size: int) -> Answer:
+    """What is said of a file that was written, of so many bytes."""
+    return Lines((f"wrote {file}: {size:,} bytes",), {"file": file, "bytes": size})
 
 
 # --- the twin
