@@ -36,12 +36,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of values under column names, with the text to show when there is no row."""
+    """Rows of values under column names, with the text to show when there is no row. `null` is what stands for None."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     empty: str = "nothing here"
     note: str = ""
+    null: str = ""
 
 
 Block = Heading | Note | Grid
@@ -200,7 +201,10 @@ def render_text(blocks: Iterable[Block], *, width: int | None = None, colour: bo
             out.print(words(block.empty, style="dim"))
         else:
             table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-            cells = [[_one_line(cell_text(c, v)) for c, v in zip(block.columns, row, strict=True)] for row in block.rows]
+            cells = [
+                [_one_line(block.null if v is None else cell_text(c, v)) for c, v in zip(block.columns, row, strict=True)]
+                for row in block.rows
+            ]
             widths = _fitting(block.columns, cells, columns)
             shown = len(widths)
             for i, width_ in enumerate(widths):
@@ -232,7 +236,9 @@ _STYLE = (
 _HOVER = 40  # characters; a longer cell may be cut by the column's width and shows itself whole under the pointer
 
 
-def _html_cell(column: str, value: Any, kind: str) -> str:
+def _html_cell(column: str, value: Any, kind: str, null: str) -> str:
+    if value is None and null:
+        return f'<td {kind}><span class="quiet">{html.escape(null)}</span></td>'
     text = html.escape(cell_text(column, value))
     hover = f' title="{text}"' if len(text) > _HOVER else ""
     return f"<td {kind}{hover}>{text}</td>"
@@ -253,7 +259,7 @@ def render_html(blocks: Iterable[Block]) -> str:
             cls = ['class="n"' if n else "" for n in numeric]
             head = "".join(f"<th {c}>{html.escape(str(n))}</th>" for n, c in zip(block.columns, cls, strict=True))
             body = "".join(
-                "<tr>" + "".join(_html_cell(str(n), v, c) for n, v, c in zip(block.columns, row, cls, strict=True)) + "</tr>"
+                "<tr>" + "".join(_html_cell(str(n), v, c, block.null) for n, v, c in zip(block.columns, row, cls, strict=True)) + "</tr>"
                 for row in block.rows
             )
             parts.append(f'<div class="grid"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')

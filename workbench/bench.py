@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,10 +41,11 @@ if TYPE_CHECKING:
     from workbench.ontology.check import Finding
     from workbench.ontology.plan import OntologyPlan
     from workbench.ontology.schema import SchemaFiles
+    from workbench.relations import Relation, Shelf
     from workbench.scheduling import JobHistory, JobList, JobRun, Runs
     from workbench.transforms import BuildReport, Transforms
 
-__all__ = ["CheckReport", "SqlResult", "Workbench"]
+__all__ = ["CheckReport", "Workbench"]
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # message, done, in all
@@ -56,67 +56,27 @@ def _quiet(message: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class SqlResult(Answer):
-    """Rows of a SELECT. Shows the first hundred; `to_arrow` and `to_pandas` have them all."""
-
-    table: pa.Table
-    seconds: float
-    raw: bool = False
-
-    def to_arrow(self) -> pa.Table:
-        """All rows as Arrow."""
-        return self.table
-
-    def to_pandas(self) -> Any:
-        """All rows as a DataFrame."""
-        return self.table.to_pandas()
-
-    def to_dict(self) -> Any:
-        """All rows, as objects."""
-        names = self.table.column_names
-        return [dict(zip(names, row, strict=True)) for row in _rows(self.table)]
-
-    def blocks(self) -> Iterator[Block]:
-        """A grid and a line that says how many rows there are."""
-        shown = self.table.slice(0, 100)
-        columns = self.table.column_names
-        yield Grid(columns, _rows(shown), empty="no rows")
-        kind = "physical rows" if self.raw else "current rows"
-        cut = f"rows 1-100 of {self.table.num_rows:,}" if self.table.num_rows > 100 else f"{self.table.num_rows:,} row(s)"
-        yield Note(f"{cut}, {kind}, {self.seconds * 1000:.0f} ms", "quiet")
-
-
-@dataclass(frozen=True)
 class PricedResult(Answer):
     """Rows of a SELECT with what current rows were predicted to cost, and did."""
 
-    result: SqlResult
+    rows: pa.Table
     price: Price
 
     def to_dict(self) -> Any:
-        """The rows and the price."""
-        return {"rows": self.result.to_dict(), "price": self.price.to_dict()}
+        """All rows as objects, and the price."""
+        from workbench.lake.types import to_rows
+
+        return {"rows": to_rows(self.rows), "price": self.price.to_dict()}
 
     def blocks(self) -> Iterator[Block]:
-        """The rows, then the price."""
-        yield from self.result.blocks()
+        """The first hundred rows, then the price."""
+        from workbench.lake.types import to_rows
+
+        names = self.rows.column_names
+        yield Grid(names, [[row[name] for name in names] for row in to_rows(self.rows.slice(0, 100))], empty="no rows")
+        count = self.rows.num_rows
+        yield Note(f"rows 1-100 of {count:,}, exact, current rows" if count > 100 else f"{count:,} row(s), current rows", "quiet")
         yield from self.price.blocks()
-
-
-def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """The rows of a table; text that is not UTF-8, which a String of ClickHouse may hold, as bytes."""
-
-    def values(name: str, column: pa.ChunkedArray) -> list[Any]:
-        try:
-            return list(column.to_pylist())
-        except UnicodeDecodeError:
-            pass
-        try:
-            return list(column.cast("binary").to_pylist())
-        except NotImplementedError:
-            raise SkyGraphError(f"column {name} holds text that is not UTF-8", hint="select hex(...) of it") from None
-
-    return list(zip(*(values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -240,6 +200,8 @@ class Workbench:
         """Drop the connections and end what watches files; a lake that was started goes on running."""
         if "live" in self.__dict__:
             self.live.close()
+        if "_shelf" in self.__dict__:
+            self._shelf.close()
         if "lake" in self.__dict__:
             self.lake.close()
 
@@ -582,20 +544,30 @@ class Workbench:
 
     # --- the lake
 
-    def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None) -> SqlResult:
-        """Run a SELECT on the lake: over current rows, or with `raw` over all physical rows. It cannot write.
+    def sql(self, statement: str, *, raw: bool = False, parameters: Mapping[str, Any] | None = None, name: str = "") -> Relation:
+        """A SELECT on the lake as a relation: over current rows, or with `raw` over all physical rows. It cannot write.
+
+        It is lazy: the lake tells its columns now, and its rows when they are asked for. `{name:Type}` binds a value of `parameters`,
+        `{name}` stands for a relation among them. `name` is what it is called where it is shown.
 
         Raises:
+            UsageError: it is no single read, or a value is missing or does not fit its type.
             UnknownName: a table that is not there; names the nearest.
             QueryError: the lake refused it.
         """
+        from workbench.relations import define
 
-        def read() -> SqlResult:
-            started = time.perf_counter()
-            rows = (self.lake.query_history if raw else self.lake.query)(statement, parameters)
-            return SqlResult(self.lake.meaning(rows, statement, parameters), time.perf_counter() - started, raw)
+        self.lake.ping()  # so that the time is the statement's, not the lake's start
+        said: Progress = lambda message, done, total: self.progress(message, done, total)  # noqa: E731 - whatever listens by then
+        connect = self._another_lake
+        return define(self.lake, statement, parameters or {}, shelf=self._shelf, raw=raw, name=name, progress=said, connect=connect)
 
-        return self._reading(statement, read, raw=raw)
+    @cached_property
+    def _shelf(self) -> Shelf:
+        """The answers that are kept while somebody pages through them."""
+        from workbench.relations import Shelf
+
+        return Shelf(lambda: self.lake)
 
     def show_sql(self, statement: str, *, parameters: Mapping[str, Any] | None = None) -> ReadPlan:
         """How a SELECT over current rows is read: where FINAL is applied and by what, the same by hand, its price. Does not run it.
@@ -618,8 +590,7 @@ class Workbench:
         from workbench.lake.price import run_priced
 
         table, told = self._reading(statement, lambda: run_priced(self.lake, statement, parameters))
-        table = self.lake.meaning(table, statement, parameters)
-        return PricedResult(SqlResult(table, (told.actual_ms or 0.0) / 1000), told)
+        return PricedResult(self.lake.meaning(table, statement, parameters), told)
 
     def prices(self, *, limit: int = 50) -> PriceList:
         """Statements that were priced and run, newest first, and how good the predictions were."""
@@ -627,20 +598,19 @@ class Workbench:
 
         return prices(self.lake, limit=limit)
 
-    def _reading(self, statement: str, read: Callable[[], T], *, raw: bool = False) -> T:
+    def _reading(self, statement: str, read: Callable[[], T]) -> T:
         """Read, with the errors of a statement that is empty, names no table, or reads a view that spoils current rows."""
         from workbench.lake.explain import refuse_views
+        from workbench.relations.relation import in_the_words_of_the_statement
 
         if not statement.strip(" \t\r\n;"):
             raise UsageError("the statement is empty", hint="write a SELECT")
         self.lake.ping()  # so that the time is the statement's, not the lake's start
         try:
-            if not raw:
-                refuse_views(self.lake, statement)
+            refuse_views(self.lake, statement)
             return read()
         except QueryError as error:
-            unknown = re.search(r"identifier '([^']+)'|Table (\S+) does not exist", error.message) if error.code == 60 else None
-            raise self.lake.unknown_table(unknown[1] or unknown[2]) if unknown else error from None
+            raise in_the_words_of_the_statement(error, self.lake) from None
 
     def lint(self, *paths: str | Path) -> LintReport:
         """Every place in `dbt/` and `notebooks/`, or in these files, that would read rows that are not current. Asks no lake."""

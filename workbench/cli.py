@@ -233,6 +233,18 @@ def _complete(words: list[str]) -> int:
     return ExitCode.OK
 
 
+_MOST_STEPS = 10_000  # what has more of them is counted in rows
+
+
+def _share(done: int, total: int) -> str:
+    """How far it is: steps of steps, or of many the part.
+
+    >>> _share(3, 20), _share(500_000, 2_000_000), _share(3, -1)
+    ('3/20', '25%', '...')
+    """
+    return "..." if total < 0 else f"{done}/{total}" if total <= _MOST_STEPS else f"{100 * done // total}%"
+
+
 class _Progress:
     """Progress on stderr, for what takes longer than half a second: a bar on a terminal, a line per step elsewhere."""
 
@@ -243,12 +255,17 @@ class _Progress:
         self._said = self._started = time.monotonic()
 
     def __call__(self, message: str, done: int, total: int) -> None:
+        if total == 0:  # what was told about has ended
+            self.end()
+            return
+        is_rows = total < 0 or total > _MOST_STEPS  # or nobody knows how many
         if not sys.stderr.isatty():
             now = time.monotonic()
-            if done == self._done and now - self._said < 10:  # in a log, what moves within a step is worth a line now and then
+            # in a log, what moves within a step is worth a line now and then
+            if (is_rows or done == self._done) and now - self._said < 10:
                 return
             self._done, self._said = done, now
-            print(f"[{done}/{total}] {message}", file=sys.stderr, flush=True)
+            print(f"[{_share(done, total)}] {message}", file=sys.stderr, flush=True)
             return
         if self._bar is None:
             if time.monotonic() - self._started < 0.5:
@@ -257,12 +274,12 @@ class _Progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._bar = Progress(
-                BarColumn(20), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(),
+                BarColumn(20), TextColumn("{task.fields[share]}"), TimeElapsedColumn(),
                 TextColumn("{task.description}", markup=False), console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task(message, total=total)
-        self._bar.update(self._task, description=message, completed=done, total=total)
+            self._task = self._bar.add_task(message, total=None if total < 0 else total, share=_share(done, total))
+        self._bar.update(self._task, description=message, completed=done, total=None if total < 0 else total, share=_share(done, total))
 
     def end(self) -> None:
         """Take the bar away."""

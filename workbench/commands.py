@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.ontology import ObjectSet
     from workbench.services import ServiceState
 
-__all__ = ["GRAMMAR", "Lines", "complete"]
+__all__ = ["GRAMMAR", "Lines", "complete", "written_to"]
 
 GRAMMAR = Grammar("skygraph")
 
@@ -621,16 +621,27 @@ def inspect(bench: Workbench, table: str, key: str | None = None) -> Answer:
     "sql",
     arg("statement", help="a SELECT", metavar="SELECT"),
     flag("--raw", help="all physical rows instead of current rows"),
+    flag("--to", help="write the whole answer to a file, by its suffix: .csv, .parquet, .jsonl or .arrow", default="", metavar="FILE"),
     flag("--show", help="do not run it: how it is read, the same by hand with FINAL, and its price"),
     flag("--price", help="say what current rows cost it, before and after; kept in skygraph.final_prices"),
 )
-def sql(bench: Workbench, statement: str, raw: bool = False, show: bool = False, price: bool = False) -> Answer:
+def sql(bench: Workbench, statement: str, raw: bool = False, to: str = "", show: bool = False, price: bool = False) -> Answer:
     """Run a SELECT on the lake, over current rows unless --raw. In a notebook also `%%skygraph sql [NAME]`."""
     if raw and (show or price):
         raise UsageError("--raw reads physical rows, which have no price", hint="leave --raw out")
+    if to and (show or price):
+        raise UsageError("--to writes the answer, --show and --price tell about it", hint="ask for one of them")
     if show:
         return bench.show_sql(statement)
-    return bench.priced_sql(statement) if price else bench.sql(statement, raw=raw)
+    if price:
+        return bench.priced_sql(statement)
+    relation = bench.sql(statement, raw=raw)
+    return written_to(to, relation.to_file(to)) if to else relation
+
+
+def written_to(file: str, size: int) -> Answer:
+    """What is said of a file that was written, of so many bytes."""
+    return Lines((f"wrote {file}: {size:,} bytes",), {"file": file, "bytes": size})
 
 
 @command("lint", arg("paths", help="files or folders of the workspace (default: dbt and notebooks)", nargs="*", metavar="PATH"))

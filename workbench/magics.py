@@ -5,12 +5,14 @@ It owns IPython. A mistake shows one line, as in a shell, and never ends the ker
 
 from __future__ import annotations
 
+import keyword
 import os
 import shlex
 import time
 from typing import Any
 
 from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.task import is_live
 
 __all__ = ["notebook_progress", "register", "unregister"]
 
@@ -103,6 +105,8 @@ def _magics_class() -> Any:
                 return bench.inspector(values["table"], key=values["key"] or "")
             try:
                 answer = parsed.command.run(bench, **values)
+                if parsed.command.name == "sql" and not values["to"] and not parsed.json:
+                    answer = _looked_at(answer)
             finally:
                 bench.progress("", 0, 0)
             if bench.warning and not parsed.command.name.startswith("ontology"):
@@ -110,25 +114,33 @@ def _magics_class() -> Any:
             return _Json(answer) if parsed.json else answer
 
         def _cell(self, words: list[str], cell: str, names: dict[str, Any]) -> Any:
-            raw = "--raw" in words
-            rest = [w for w in words if w != "--raw"]
-            if not rest or rest[0] != "sql" or len(rest) > 2:
-                raise UsageError("a cell is `%%skygraph sql [NAME] [--raw]`", hint="other verbs stand on one line: %skygraph VERB ...")
-            if len(rest) == 2 and not rest[1].isidentifier():
-                raise UsageError(f"{rest[1]!r} cannot be the name of a variable")
-            import re
+            raw, rest, to = "--raw" in words, [w for w in words if w not in ("--raw", "--debug")], ""
+            if "--to" in rest[:-1]:
+                place = rest.index("--to")
+                to, rest = rest[place + 1], [*rest[:place], *rest[place + 2 :]]
+            if not rest or rest[0] != "sql" or len(rest) > 2 or any(w.startswith("-") for w in rest):
+                said = "a cell is `%%skygraph sql [NAME] [--raw] [--to FILE]`"
+                raise UsageError(said, hint="other verbs stand on one line: %skygraph VERB ...")
+            name = rest[1] if len(rest) == 2 else ""
+            if name and (not name.isidentifier() or keyword.iskeyword(name)):
+                raise UsageError(f"{name!r} cannot be the name of a variable")
+            relation = self.bench.sql(cell, raw=raw, parameters={**self.shell.user_ns, **names}, name=name)
+            if to:
+                from workbench.commands import written_to
 
-            # {name:Type} in the statement takes the variable of that name, bound by the server
-            wanted = set(re.findall(r"\{(\w+):", cell))
-            if missing := sorted(w for w in wanted if w not in names and w not in self.shell.user_ns):
-                raise UsageError(f"the statement asks for {{{missing[0]}:...}}, but there is no variable {missing[0]}")
-            parameters = {w: names.get(w, self.shell.user_ns.get(w)) for w in wanted}
-            answer = self.bench.sql(cell, raw=raw, parameters=parameters)
-            if len(rest) == 2:
-                self.shell.user_ns[rest[1]] = answer
+                answer: Any = written_to(to, relation.to_file(to))
+            else:
+                answer = _looked_at(relation)  # a mistake in it is one line, and binds no name
+            if name:
+                self.shell.user_ns[name] = relation
             return answer
 
     return SkyGraphMagics
+
+
+def _looked_at(relation: Any) -> Any:
+    """A relation with its first rows read, and counted where no widget will do that."""
+    return relation.look(counted=not is_live())
 
 
 class _Json:
@@ -201,10 +213,10 @@ class _Progress:
     def __call__(self, message: str, done: int, total: int) -> None:
         now = time.monotonic()
         if os.environ.get("SKYGRAPH_BATCH"):
-            if message:
+            if message and 0 <= total <= 10_000:  # rows of a statement are for somebody who waits
                 print(f"[{done}/{total}] {message}", flush=True)
             return
-        if total == 0 or done >= total:
+        if total == 0 or 0 < total <= done:
             self._end()
             return
         if not self._began:
@@ -216,7 +228,11 @@ class _Progress:
 
         from IPython.display import HTML, display
 
-        bar = f'<progress max="{total}" value="{done}"></progress> <code>{done}/{total} {html.escape(message)}</code>'
+        if total < 0:  # nobody knows how many
+            bar = f"<progress></progress> <code>{html.escape(message)}</code>"
+        else:
+            share = f"{done}/{total}" if total <= 10_000 else f"{100 * done // total}%"  # many are rows, and said in the message
+            bar = f'<progress max="{total}" value="{done}"></progress> <code>{share} {html.escape(message)}</code>'
         if self._display is None:
             self._display = display(HTML(bar), display_id=True)
         else:

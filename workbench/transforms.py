@@ -419,7 +419,9 @@ class Transforms:
 
     def relations(self) -> dict[str, str]:
         """Model to quoted table, for the models whose table is in the lake."""
-        here = self.lake.query("select database, name from system.tables where database not in ('system', 'raw', 'skygraph', 'eidolon')")
+        here = self.lake.query(
+            "select database, name from system.tables where database not in ('system', 'raw', 'skygraph', 'skygraph_results', 'eidolon')"
+        )
         tables = {f"{d}.{n}" for d, n in zip(*(here.column(i).to_pylist() for i in (0, 1)), strict=True)}
         return {m.name: ".".join(quote(part) for part in m.table.split(".", 1)) for m in self.models().values() if m.table in tables}
 

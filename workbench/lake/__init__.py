@@ -9,6 +9,7 @@ from __future__ import annotations
 from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_within
 from workbench.lake.inspect import TableFacts, busiest_keys, inspect_table, read_shape, read_tombstones
 from workbench.lake.parts import read_key_map, read_parts
+from workbench.lake.running import Running, watched
 from workbench.lake.server import Address, EmbeddedLake
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "EmbeddedLake",
     "HISTORY_COMMENT",
     "Lake",
+    "Running",
     "TableFacts",
     "as_it_runs",
     "busiest_keys",
@@ -25,4 +27,5 @@ __all__ = [
     "read_shape",
     "read_tombstones",
     "reads_within",
+    "watched",
 ]

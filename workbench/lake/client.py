@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from workbench.errors import LakeError, LakeUnavailable, QueryError, UnknownName, UsageError
+from workbench.lake.running import Running, told_while_running
 from workbench.lake.server import Address, EmbeddedLake
 from workbench.lake.sql import (
     CURRENT_SETTINGS,
+    Column,
     Placement,
     find_no_read,
     find_prewhere,
@@ -39,6 +41,8 @@ Parameters = Mapping[str, Any]
 # reads of all physical rows say so in the server's query log; every other read is of current rows
 HISTORY_COMMENT = "skygraph: history"
 
+_HISTORY_SETTINGS: Parameters = {"final": 0, "log_comment": HISTORY_COMMENT}
+
 _QUERY_TIMEOUT_S = 6 * 3600
 
 # A read cannot write, whatever its text; and when its reader is gone, however it went, the server ends it.
@@ -52,6 +56,11 @@ _FORMAT_SETTINGS: Parameters = {
     "output_format_json_quote_denormals": 1,
     "date_time_output_format": "iso",
 }
+
+# a few rows: an error that comes late is an error all the same; bytes that are no text come as they are
+_VALUE_SETTINGS: Parameters = {
+    "wait_end_of_query": 1, "output_format_json_quote_64bit_integers": 0, "output_format_json_validate_utf8": 0,
+}  # fmt: skip
 
 # measured on 6 million rows from PostgreSQL: 1.2 times the rows a second of the defaults. Rows of one key in one block are kept
 # apart, so that a key that stands twice at a source is seen.
@@ -142,28 +151,35 @@ class Lake:
         _refuse(sql)
         return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(settings or {})})
 
-    def stream(self, sql: str, parameters: Parameters | None, form: str, *, settings: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+    def stream(
+        self, sql: str, parameters: Parameters | None, form: str, *, settings: Mapping[str, Any] | None = None, history: bool = False
+    ) -> Iterator[bytes]:
         """The answer to a SELECT over current rows, in an output format of ClickHouse, written by the server; in blocks of bytes.
 
-        No row is held here. An answer that the server breaks off is an error, also after some of it has come.
+        With `history` it is over all physical rows. No row is held here. An answer that the server breaks off is an error, also after
+        some of it has come.
 
         Raises:
             UsageError, QueryError, LakeUnavailable: as `query`.
         """
         from urllib3.exceptions import HTTPError
 
-        _refuse(sql)
+        (_refuse_no_read if history else _refuse)(sql)
+        kind = _HISTORY_SETTINGS if history else CURRENT_SETTINGS
+        query_id = str(uuid.uuid4())
 
         def run(client: Any) -> Any:
-            every = {**_READ_SETTINGS, **CURRENT_SETTINGS, **_FORMAT_SETTINGS, **(settings or {})}
-            return client.raw_stream(sql, parameters=_bound(parameters), settings=self._allowed(every), fmt=form)
+            every = {**_READ_SETTINGS, **kind, **_FORMAT_SETTINGS, **(settings or {}), "query_id": query_id}
+            with self._interruptible(client, query_id=query_id):
+                return client.raw_stream(sql, parameters=_bound(parameters), settings=self._allowed(every), fmt=form)
 
         answer = self._call(run, retry=True)  # refused at once, not when the first block is asked for
 
         def blocks() -> Iterator[bytes]:
             try:
-                while block := answer.read(1 << 20):
-                    yield block
+                with self._interruptible(self._client(), query_id=query_id):
+                    while block := answer.read(1 << 20):
+                        yield block
             except HTTPError as error:
                 raise LakeError("the lake broke off its answer", hint="`skygraph logs clickhouse` tells why") from error
             finally:
@@ -171,10 +187,26 @@ class Lake:
 
         return blocks()
 
+    def values(
+        self, sql: str, parameters: Parameters | None = None, *, history: bool = False
+    ) -> tuple[tuple[Column, ...], list[list[Any]]]:
+        """A few rows of a SELECT as `query`, or with `history` as `query_history` reads them: columns with their types, and rows.
+
+        The values are those of ClickHouse's JSON, so that what stands inside arrays and maps is right too: enums by name, addresses,
+        decimals and NaN as texts, times in ISO 8601, whole numbers of any size. Bytes that are not UTF-8 are surrogates in their text.
+        """
+        import json
+
+        limit = _LIMIT_S.get()
+        within = {} if limit is None else {"max_execution_time": limit}
+        body = b"".join(self.stream(sql, parameters, "JSONCompact", settings={**_VALUE_SETTINGS, **within}, history=history))
+        answer = json.loads(body.decode("utf-8", "surrogateescape"), object_pairs_hook=_pairs)
+        return tuple(Column(c["name"], c["type"]) for c in answer["meta"]), answer["data"]
+
     def query_history(self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
         _refuse_no_read(sql)
-        return self._arrow(sql, parameters, {"final": 0, "log_comment": HISTORY_COMMENT, **(settings or {})})
+        return self._arrow(sql, parameters, {**_HISTORY_SETTINGS, **(settings or {})})
 
     def rows(
         self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None, history: bool = False
@@ -261,7 +293,7 @@ class Lake:
         """The error for a table that is not there."""
         known = self.query(
             "select concat(database, '.', name) from system.tables "
-            "where database not in ('system', 'information_schema', 'INFORMATION_SCHEMA', 'default') "
+            "where database not in ('system', 'information_schema', 'INFORMATION_SCHEMA', 'default', 'skygraph_results') "
             "and not startsWith(name, '_')"
         )
         hint = None if known.num_rows else "the lake has no table yet; run `skygraph sync`"
@@ -307,15 +339,17 @@ class Lake:
         """
         return self._write(sql, parameters, settings, retry=retry)[0]
 
-    def fill(self, sql: str, parameters: Parameters | None = None, *, tag: str, history: bool = False) -> tuple[int, int]:
+    def fill(
+        self, sql: str, parameters: Parameters | None = None, *, tag: str, history: bool = False, settings: Parameters | None = None
+    ) -> tuple[int, int]:
         """Run an INSERT ... SELECT of many rows, in large blocks; returns the rows and bytes written. Not retried by itself.
 
         It reads current rows, or with `history` all physical ones.
 
         The query's id begins with `tag`, by which `running` sees it and `stop_tagged` ends it, from another process too.
         """
-        reads = {"final": 0, "log_comment": HISTORY_COMMENT} if history else {}
-        return self._write(sql, parameters, {**_LARGE_BLOCKS, **reads}, tag=tag)
+        reads = _HISTORY_SETTINGS if history else {}
+        return self._write(sql, parameters, {**_LARGE_BLOCKS, **reads, **(settings or {})}, tag=tag)
 
     def _write(
         self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any] | None, *, retry: bool = False, tag: str = ""
@@ -449,12 +483,13 @@ class Lake:
         return self._call(run, retry=True)
 
     @contextmanager
-    def _interruptible(self, client: Any, tag: str = "") -> Iterator[str]:
-        """A query id; when the caller is interrupted, the query of that id is ended on the server too."""
-        query_id = f"{tag}{uuid.uuid4()}"
+    def _interruptible(self, client: Any, tag: str = "", *, query_id: str = "") -> Iterator[str]:
+        """A query id; when the caller is interrupted, the query of that id is ended on the server too. Whoever listens is told."""
+        query_id = query_id or f"{tag}{uuid.uuid4()}"
         self._running.add(query_id)
         try:
-            yield query_id
+            with told_while_running(lambda: _look(client, query_id)):
+                yield query_id
         except KeyboardInterrupt:
             with suppress(Exception):  # the interrupt is what the caller has to see
                 client.command("kill query where query_id = {id:String} async", parameters={"id": query_id})
@@ -497,6 +532,21 @@ def _refuse(sql: str) -> None:
 def _refuse_no_read(sql: str) -> None:
     if word := find_no_read(sql):
         raise UsageError(f"{word} is no statement to read with", hint=_HINTS[164])
+
+
+def _look(client: Any, query_id: str) -> Running | None:
+    """How a statement goes; None before it has begun and after it has ended."""
+    wanted = (
+        "select read_rows, total_rows_approx, written_rows, written_bytes, memory_usage, elapsed from system.processes "
+        "where query_id = {id:String}"
+    )
+    rows = client.query(wanted, parameters={"id": query_id}).result_rows
+    return Running(*rows[0]) if rows else None
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> Any:
+    """An object of JSON; one that has a name twice, as a Map of ClickHouse may, as its pairs."""
+    return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else pairs
 
 
 def _bound(parameters: Parameters | None) -> dict[str, Any] | None:

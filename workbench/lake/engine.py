@@ -81,6 +81,11 @@ USERS = """<clickhouse>
       <readonly>1</readonly><final>1</final><session_timezone>UTC</session_timezone>
       <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
       <output_format_arrow_string_as_string>1</output_format_arrow_string_as_string>
+      <output_format_json_quote_decimals>1</output_format_json_quote_decimals>
+      <output_format_json_quote_denormals>1</output_format_json_quote_denormals>
+      <output_format_json_quote_64bit_integers>0</output_format_json_quote_64bit_integers>
+      <output_format_decimal_trailing_zeros>1</output_format_decimal_trailing_zeros>
+      <date_time_output_format>iso</date_time_output_format>
       <allow_python_table_function>0</allow_python_table_function>
       <max_execution_time>20</max_execution_time><max_memory_usage>1000000000</max_memory_usage><max_threads>2</max_threads>
       <max_result_rows>200000</max_result_rows><max_result_bytes>200000000</max_result_bytes>

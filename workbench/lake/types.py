@@ -54,16 +54,16 @@ def as_meant(table: pa.Table, types: Sequence[str]) -> pa.Table:
     Numbers of 128 and 256 bits become decimals where 76 digits hold them, else texts. What stands inside arrays and maps stays as it is.
     """
     for n, type_ in enumerate(types):
-        column = _meant(table.column(n), _bare(type_))
+        column = _meant(table.column(n), bare(type_))
         if column is not None:
             table = table.set_column(n, table.column_names[n], column)
     return table
 
 
-def _bare(type_: str) -> str:
+def bare(type_: str) -> str:
     for wrapper in ("Nullable(", "LowCardinality("):
         if type_.startswith(wrapper):
-            return _bare(type_.removeprefix(wrapper).removesuffix(")"))
+            return bare(type_.removeprefix(wrapper).removesuffix(")"))
     return type_
 
 

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.answer import Answer, Block, Grid, Heading, Note, format_value, render_html, render_text
 from workbench.errors import LakeError, QueryError, UnknownName, UsageError
+from workbench.lake.files import FORMATS, Format, format_of, write_file
 from workbench.lake.sql import key_names, quote
 from workbench.ontology.groups import Facet, Facets, Groups
 from workbench.ontology.model import LinkEnd, ObjectType, Ontology
@@ -48,14 +49,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Format", "ObjectCard", "ObjectSet", "Page", "Store"]
 
-Format = Literal["csv", "parquet", "jsonl", "arrow"]
-
 _SHOWN = 50  # rows a set shows of itself
 _LOOKED_AT = 100_000  # rows searched for keys near a wrong one
 _FEW = 50  # objects in a sample, below which it is not one
 _KEYS, _STRETCHES = 2048, 64  # a sample: of so many keys at random, in order, what lies between so many and the next
 _TABLE = re.compile(r"`(?:[^`\\]|\\.)+`\.`(?:[^`\\]|\\.)+`", re.DOTALL)
-_FORMATS: Mapping[str, str] = {"csv": "CSVWithNames", "parquet": "Parquet", "jsonl": "JSONEachRow", "arrow": "Arrow"}
 _TABLE_GONE, _COLUMN_GONE, _TOO_LONG = (60, 81, 218), (16, 47), (159, 160)
 _ESCAPED = b"skygraph escaped"  # in the metadata of an answer: where bytes stood that are not UTF-8, as column/row
 _T = TypeVar("_T")
@@ -523,10 +521,10 @@ class ObjectSet(Answer):
 
         csv with a line of names, times in ISO 8601; jsonl has decimals as texts; arrow is Arrow's file format.
         """
-        if format not in _FORMATS:
-            raise UnknownName("format", str(format), get_args(Format))
+        if format not in FORMATS:
+            raise UnknownName("format", str(format), FORMATS)
         return self.store.asking(
-            lambda statement: self.store.lake.stream(statement.sql, statement.parameters, _FORMATS[format]),
+            lambda statement: self.store.lake.stream(statement.sql, statement.parameters, FORMATS[format]),
             lambda compiler: compiler.objects(self.query),
             self.query,
         )
@@ -534,21 +532,7 @@ class ObjectSet(Answer):
     def write(self, path: str | Path, format: Format | None = None) -> int:
         """Write the objects to a file, whole or not at all; the bytes written. Without a format, the file's suffix says it."""
         target = Path(path).expanduser()
-        chosen = format or target.suffix.lstrip(".").lower()
-        if chosen not in _FORMATS:
-            raise UnknownName("format", chosen or str(target.name), get_args(Format))
-        partial = target.with_name(f".{target.name}.partial")
-        written = 0
-        try:
-            with partial.open("wb") as out:
-                for block in self.stream(chosen):  # type: ignore[arg-type]
-                    written += out.write(block)
-            partial.replace(target)
-        except OSError as error:
-            raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
-        finally:
-            partial.unlink(missing_ok=True)
-        return written
+        return write_file(target, self.stream(format_of(target, format)))  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """`type`, `text`, `total` (objects without limit and page), `rows`, and `next`: the place to go on after, or None."""

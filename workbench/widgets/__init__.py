@@ -2,7 +2,7 @@
 
 Owns ipywidgets and anywidget. A widget is given plain functions that fetch or run something and shows what they answer; it knows
 nothing about the lake, the ontology or the Workbench. The functions may be called from a thread, never two at once
-for one widget; only the explorer asks several kinds of things at the same time. The classes load with ipywidgets on
+for one widget; only the explorer and the result grid ask several kinds of things at once. The classes load with ipywidgets on
 first use; importing this package loads nothing.
 
 Will not do: parse what people type (text goes to the function as it is), build queries, or trust a value that a
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from workbench.widgets.explorer import Explorer
     from workbench.widgets.inspector import Inspector
     from workbench.widgets.jobs_panel import JobsPanel
+    from workbench.widgets.result import ResultGrid
     from workbench.widgets.sync_panel import SyncPanel
     from workbench.widgets.twin import Twin
 
-__all__ = ["Board", "DbtPanel", "Explorer", "Inspector", "JobsPanel", "SyncPanel", "Twin"]
+__all__ = ["Board", "DbtPanel", "Explorer", "Inspector", "JobsPanel", "ResultGrid", "SyncPanel", "Twin"]
 
 _HOMES = {
     "Board": "board",
@@ -31,6 +32,7 @@ _HOMES = {
     "Explorer": "explorer",
     "Inspector": "inspector",
     "JobsPanel": "jobs_panel",
+    "ResultGrid": "result",
     "SyncPanel": "sync_panel",
     "Twin": "twin",
 }

@@ -1,15 +1,9 @@
 // The explorer in the browser: draws what the kernel answers, and asks it for more.
 //
 // The one state is a short text, such as `Customer[country=Brazil]/invoices sort=-total`; only the kernel reads and writes
-// it. Here it is carried along. Nothing that comes from the kernel becomes HTML: values are text nodes and attributes.
-//
-// A question is {id, ask, ...}; its answer {id, answer} or {id, error: {message, hint}} or {id, gone} when a newer question
-// of the same kind took its place. The kernel speaks first only through the trait `news`.
+// it. Here it is carried along. The kernel speaks first only through the trait `news`. What stands in grid.js comes before this.
 
-const SVG = "http://www.w3.org/2000/svg";
-const ROW = 30; // pixels of a row of the grid
 const PAGE = 100; // rows asked for at once
-const KEPT = 30; // pages of rows that stay in memory around those in view
 const NEAR = 8; // objects that a link of the graph shows at first
 const NEAR_MOST = 24; // and when asked for more; what is beyond is opened as a set
 const TYPES_MOST = 36; // types of the drawing at the beginning
@@ -24,341 +18,6 @@ const OPERATOR_WORDS = {
   "=": "is", "!=": "is not", contains: "contains", "starts with": "starts with", in: "is one of (a, b)",
   "is null": "has no value", "is not null": "has a value", ">": ">", ">=": "≥", "<": "<", "<=": "≤",
 };
-
-function h(tag, props, ...children) {
-  const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
-  for (const [name, value] of Object.entries(props ?? {})) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name === "on") for (const [event, run] of Object.entries(value)) node.addEventListener(event, run);
-    else if (name === "style") for (const [key, part] of Object.entries(value)) node.style.setProperty(key, part);
-    else node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...kept(children));
-  return node;
-}
-
-const kept = (children) => children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== "");
-
-// What draws a part anew leaves the keyboard where it was: on what has the same words.
-function fill(node, ...children) {
-  const held = node.getRootNode().activeElement;
-  const words = held && held !== node && node.contains(held) ? wordsOf(held) : null;
-  node.replaceChildren(...kept(children));
-  if (words) [...node.querySelectorAll("button, input, [tabindex]")].find((one) => wordsOf(one) === words)?.focus({ preventScroll: true });
-}
-const wordsOf = (node) => node.getAttribute("data-link") ?? node.getAttribute("aria-label") ?? (node.getAttribute("title") || node.textContent);
-
-const number = (count) => (count === null || count === undefined ? "" : count.toLocaleString("en-US"));
-const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, "")}…` : text); // no half of a pair
-const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
-const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = h("textarea", { style: { position: "fixed", opacity: "0" } });
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
-}
-
-// ---------------------------------------------------------------- questions and answers
-
-class Stale extends Error {}
-
-class Wire {
-  constructor(model, busy) {
-    this.model = model;
-    this.busy = busy;
-    this.name = Math.random().toString(36).slice(2, 10);
-    this.serial = 0;
-    this.open = new Map(); // kind -> {id, resolve, reject, body}
-    this.hear = (message) => this.answered(message);
-    model.on("msg:custom", this.hear);
-  }
-
-  // The answer to a question. A newer one of the same kind makes this one stale.
-  ask(kind, body = {}) {
-    this.drop(kind);
-    return new Promise((resolve, reject) => {
-      const id = `${this.name}.${++this.serial}`;
-      this.open.set(kind, { id, resolve, reject, body });
-      this.busy(true);
-      this.send(kind);
-    });
-  }
-
-  send(kind) {
-    const { id, body } = this.open.get(kind);
-    try {
-      this.model.send({ id, ask: kind, ...body });
-    } catch {
-      // nothing that waits will be answered
-      const lost = [...this.open.values()];
-      this.open.clear();
-      this.busy(false);
-      for (const one of lost) one.reject(Object.assign(new Error("The kernel of this explorer has ended"), { hint: "run its cell again" }));
-    }
-  }
-
-  drop(kind) {
-    const old = this.open.get(kind);
-    if (!old) return;
-    this.open.delete(kind);
-    this.busy(this.open.size > 0);
-    old.reject(new Stale());
-  }
-
-  answered(message) {
-    for (const [kind, one] of this.open) {
-      if (one.id !== message.id) continue;
-      if (message.gone) {
-        // another view of this widget asked too: try again
-        setTimeout(() => this.open.get(kind) === one && this.send(kind), 250);
-        return;
-      }
-      this.open.delete(kind);
-      this.busy(this.open.size > 0);
-      if (message.error) one.reject(Object.assign(new Error(message.error.message), { hint: message.error.hint }));
-      else one.resolve(message.answer);
-      return;
-    }
-  }
-
-  close() {
-    this.model.off("msg:custom", this.hear);
-    this.open.clear();
-  }
-}
-
-// ---------------------------------------------------------------- the grid
-
-// Rows by page. Only the rows in view are in the document; pages far from it are forgotten and asked for again.
-class Grid {
-  constructor(hooks) {
-    this.hooks = hooks;
-    this.head = h("div", { class: "sgx-grid-head", role: "row", "aria-rowindex": "1" });
-    this.rows = h("div", { class: "sgx-grid-rows", role: "rowgroup" });
-    this.inner = h("div", { class: "sgx-grid-inner" }, h("div", { role: "rowgroup", class: "sgx-grid-top" }, this.head), this.rows);
-    this.node = h("div", {
-      class: "sgx-grid", role: "grid", tabindex: "0", "aria-label": "objects", "aria-multiselectable": "false",
-      on: { scroll: () => this.draw(), keydown: (event) => this.key(event), click: (event) => this.click(event) },
-    }, this.inner);
-    this.watch = new ResizeObserver(() => this.draw());
-    this.watch.observe(this.node);
-    this.show(null, null);
-  }
-
-  show(state, first) {
-    const left = state && this.state?.type.name === state.type.name ? this.node.scrollLeft : 0; // a new order of the same columns
-    this.state = state;
-    this.pages = first ? [{ after: null, rows: first.rows, count: first.rows.length, from: 0 }] : [];
-    this.next = first ? first.next : null;
-    this.active = 0;
-    this.column = 0;
-    this.opened = null;
-    this.asking = false;
-    this.failed = "";
-    this.node.scrollTop = 0;
-    this.drawn = "";
-    this.node.setAttribute("aria-colcount", String(state?.columns.length ?? 0));
-    if (state) this.drawHead(first);
-    fill(this.rows);
-    this.node.scrollLeft = left;
-    this.draw();
-  }
-
-  get length() {
-    const last = this.pages.at(-1);
-    return last ? last.from + last.count : 0;
-  }
-
-  // The place of the page that has a row: pages may differ in length.
-  pageOf(index) {
-    let low = 0, high = this.pages.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.pages[middle].from <= index) low = middle;
-      else high = middle - 1;
-    }
-    return low;
-  }
-
-  row(index) {
-    const page = this.pages[this.pageOf(index)];
-    return page?.rows?.[index - page.from] ?? null;
-  }
-
-  drawHead(first) {
-    const sort = this.state.sort;
-    this.widths = this.state.columns.map((column, i) => {
-      const texts = first.rows.slice(0, 60).map((row) => row.cells[i]).filter((cell) => cell !== null);
-      const widest = texts.reduce((most, cell) => Math.max(most, (cell.cut ?? cell).length), 0);
-      return Math.round(Math.min(Math.max(widest * 7.3 + 26, column.name.length * 7.2 + (column.unit ? column.unit.length * 7 + 6 : 0) + (column.computed ? 14 : 0) + 42, 64), i === 0 ? 250 : 300));
-    });
-    this.inner.style.setProperty("--columns", [...this.widths.map((width) => `${width}px`), "1fr"].join(" "));
-    fill(this.head, ...this.state.columns.map((column, i) => {
-      const way = sort === column.name ? "ascending" : sort === `-${column.name}` ? "descending" : "none";
-      const about = [column.description, column.unit && `in ${column.unit}`, column.computed && `computed: ${column.computed}`,
-        column.deprecated && `deprecated: ${column.deprecated}`, column.missing && "its column is gone from the model: no values"];
-      return h("div", {
-        class: `sgx-th${column.number ? " n" : ""}${i === 0 ? " first" : ""}`, role: "columnheader", "aria-sort": way, "aria-colindex": String(i + 1),
-      }, h("button", {
-        type: "button", tabindex: "-1", title: about.filter(Boolean).join("\n") || `sort by ${column.name}`, disabled: column.missing,
-        class: `${column.deprecated ? "old" : ""}${column.missing ? " missing" : ""}`, "data-sort": column.name,
-      }, column.computed ? h("i", { class: "sgx-fx", "aria-label": "computed" }, "ƒ") : null,
-        h("span", {}, column.name), column.unit ? h("small", {}, column.unit) : null,
-        h("b", { "aria-hidden": "true" }, way === "ascending" ? "↑" : way === "descending" ? "↓" : "")));
-    }));
-  }
-
-  draw() {
-    if (!this.state) return;
-    const count = this.length;
-    const from = Math.max(0, Math.floor(this.node.scrollTop / ROW) - 4);
-    const to = Math.min(count, Math.ceil((this.node.scrollTop + this.node.clientHeight) / ROW) + 4);
-    this.rows.style.height = `${count * ROW + (this.next !== null || this.failed ? ROW : 0)}px`;
-    this.node.setAttribute("aria-rowcount", String(this.next === null ? count + 1 : -1));
-    const stamp = [from, to, count, this.active, this.column, this.opened, this.asking, this.failed, this.loadedStamp(from, to)].join();
-    if (stamp !== this.drawn) {
-      this.drawn = stamp;
-      const lines = [];
-      for (let i = from; i < to; i++) lines.push(this.line(i));
-      if (to >= count && (this.next !== null || this.failed)) {
-        const text = this.failed || "loading more …";
-        lines.push(h("div", { class: "sgx-tr more", style: { transform: `translateY(${count * ROW}px)` } }, h("div", { class: "sgx-td" }, text)));
-      }
-      fill(this.rows, ...lines);
-    }
-    this.want(from, to, count);
-  }
-
-  loadedStamp(from, to) {
-    let stamp = "";
-    for (let p = this.pageOf(from); p < this.pages.length && this.pages[p].from < to; p++) stamp += this.pages[p].rows ? 1 : 0;
-    return stamp;
-  }
-
-  line(index) {
-    const row = this.row(index);
-    const marks = `${index === this.active ? " active" : ""}${row && row.key !== null && row.key === this.opened ? " open" : ""}`;
-    const cells = row
-      ? row.cells.map((cell, i) => {
-          const column = this.state.columns[i];
-          const place = { role: "gridcell", "aria-colindex": String(i + 1) };
-          const look = `${column.number ? " n" : ""}${i === 0 ? " first" : ""}${index === this.active && i === this.column ? " at" : ""}`;
-          if (cell === null) return h("div", { ...place, class: `sgx-td null${look}` }, "–");
-          const text = cell.cut ?? cell;
-          return h("div", { ...place, class: `sgx-td${look}`, dir: column.number ? null : "auto", title: cell.title ?? (text.length > 28 ? text : null) }, text);
-        })
-      : [h("div", { class: "sgx-td null", role: "gridcell" }, "…")];
-    return h("div", {
-      class: `sgx-tr${marks}${index % 2 ? " odd" : ""}`, role: "row", "aria-rowindex": String(index + 2), "data-row": String(index), id: `${this.hooks.id}-row-${index}`,
-      "aria-selected": String(index === this.active), style: { transform: `translateY(${index * ROW}px)` },
-    }, cells);
-  }
-
-  // Asks for the page in view that is not there: one at a time, in order, each from where the one before ended.
-  want(from, to, count) {
-    if (this.asking || this.failed) return;
-    let page = null;
-    for (let p = this.pageOf(from); p < this.pages.length && this.pages[p].from < to; p++) {
-      if (!this.pages[p].rows) { page = p; break; }
-    }
-    if (page === null && this.next !== null && to + 12 >= count) page = this.pages.length;
-    if (page === null) return;
-    const fresh = page === this.pages.length;
-    const after = fresh ? this.next : this.pages[page].after;
-    const state = this.state;
-    this.asking = true;
-    this.hooks.page(state.text, after, PAGE).then((found) => {
-      if (this.state !== state) return;
-      this.asking = false;
-      if (fresh) {
-        this.pages.push({ after, rows: found.rows, count: found.rows.length, from: count });
-        this.next = found.next;
-      } else {
-        // rows that went away meanwhile leave their places empty
-        const one = this.pages[page];
-        one.rows = Array.from({ length: one.count }, (_, i) => found.rows[i] ?? { key: null, title: "", cells: state.columns.map(() => null) });
-      }
-      const here = this.pageOf(Math.floor(this.node.scrollTop / ROW));
-      this.pages.forEach((one, p) => Math.abs(p - here) > KEPT / 2 && p !== page && (one.rows = null));
-      this.hooks.loaded(this.length, this.next);
-      this.draw();
-    }, (error) => {
-      if (this.state !== state || error instanceof Stale) return;
-      this.asking = false;
-      this.failed = error.message;
-      this.draw();
-    });
-  }
-
-  move(index, column = this.column) {
-    const count = this.length;
-    if (!count) return;
-    this.active = Math.max(0, Math.min(index, count - 1));
-    this.column = Math.max(0, Math.min(column, this.state.columns.length - 1));
-    const top = this.active * ROW;
-    const room = this.node.clientHeight - this.head.offsetHeight - 14;
-    if (top < this.node.scrollTop) this.node.scrollTop = top;
-    else if (top + ROW > this.node.scrollTop + room) this.node.scrollTop = top + ROW - room;
-    if (this.column > 0) {
-      const left = this.widths.slice(0, this.column).reduce((sum, w) => sum + w, 0);
-      const lead = this.widths[0];
-      if (left - lead < this.node.scrollLeft) this.node.scrollLeft = left - lead;
-      else if (left + this.widths[this.column] > this.node.scrollLeft + this.node.clientWidth) this.node.scrollLeft = left + this.widths[this.column] - this.node.clientWidth;
-    } else this.node.scrollLeft = 0;
-    this.node.setAttribute("aria-activedescendant", `${this.hooks.id}-row-${this.active}`);
-    this.draw();
-    if (this.opened !== null) this.hooks.glance(this.row(this.active));
-  }
-
-  key(event) {
-    if (event.target !== this.node || event.ctrlKey || event.metaKey || event.altKey) return;
-    const screen = Math.max(1, Math.floor(this.node.clientHeight / ROW) - 2);
-    const moves = {
-      ArrowDown: [1, 0], ArrowUp: [-1, 0], PageDown: [screen, 0], PageUp: [-screen, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
-      Home: [-Infinity, 0], End: [Infinity, 0],
-    };
-    if (event.key in moves) {
-      const [down, right] = moves[event.key];
-      this.move(Math.max(0, Math.min(this.active + down, this.length - 1)), this.column + right);
-    } else if (event.key === "Enter" || event.key === " ") {
-      const row = this.row(this.active);
-      if (row && row.key !== null) this.hooks.open(row);
-    } else return;
-    event.preventDefault();
-    event.stopPropagation();
-  }
-
-  click(event) {
-    const sort = event.target.closest?.("[data-sort]");
-    if (sort) {
-      const name = sort.getAttribute("data-sort");
-      this.hooks.sort(this.state.sort === name ? `-${name}` : this.state.sort === `-${name}` ? "" : name);
-      return;
-    }
-    const line = event.target.closest?.("[data-row]");
-    if (!line) return;
-    const cells = [...line.children];
-    const index = Number(line.getAttribute("data-row"));
-    this.opened = null;
-    this.move(index, Math.max(0, cells.indexOf(event.target.closest(".sgx-td"))));
-    const row = this.row(index);
-    if (row && row.key !== null) this.hooks.open(row);
-  }
-
-  close() {
-    this.watch.disconnect();
-  }
-}
 
 // ---------------------------------------------------------------- drawings of nodes and lines
 
@@ -669,10 +328,11 @@ function explorer({ model, el }) {
     button("Copy link", "Copy a link that opens this again", () => copyLink(), { class: "sgx-link" }));
   const setHead = h("div", { class: "sgx-set-head" }, h("div", { class: "sgx-line1" }, heading, search), pills, follow);
   const grid = new Grid({
-    id,
-    page: (text, after, size) => wire.ask("page", { text, after, size }),
+    id, label: "objects",
     loaded: () => drawShown(),
-    sort: (by) => go({ sort: by }),
+    unit: (column) => `in ${column.unit}`,
+    way: (column) => (state.sort === column.name ? "ascending" : state.sort === `-${column.name}` ? "descending" : "none"),
+    sort: ({ name }) => go({ sort: state.sort === name ? `-${name}` : state.sort === `-${name}` ? "" : name }),
     open: (row) => openCard(state.type.name, row.key, row.title),
     glance: (row) => row && row.key !== null && later(() => openCard(state.type.name, row.key, row.title, { remember: false })),
   });
@@ -759,13 +419,16 @@ function explorer({ model, el }) {
 
   function arrive(found, fresh) {
     const held = root.getRootNode().activeElement, inside = root.contains(held), onStage = stage.contains(held);
+    const before = state;
     now.text = found.text;
     state = found;
     links = [];
     closeGraph();
     if (fresh) { now.card = null; now.graph = null; card.hidden = true; }
     root.classList.remove("home");
-    grid.show(state, found.page);
+    const { text } = found;
+    // a new order of the same columns leaves the grid where it is across
+    grid.show(found.columns, new Chain(found.page, (after) => wire.ask("page", { text, after, size: PAGE })), { across: before?.type.name === found.type.name });
     drawHead();
     drawPills();
     drawFollow();
