@@ -55,10 +55,49 @@ class DiffAnswer(BaseModel):
     changes: list[dict[str, Any]]
 
 
+class EventsAnswer(BaseModel):
+    """What happened over time, oldest first."""
+
+    events: list[dict[str, Any]] = Field(description="since, until, seq, type, link, added, removed, changed")
+    snapshots: int
+    since: dt.datetime | None
+    until: dt.datetime | None
+
+
+class HistoryAnswer(BaseModel):
+    """The life of one object."""
+
+    type: str
+    key: str
+    title: str
+    link: bool
+    versions: list[dict[str, Any]]
+
+
 @router.get("", response_model=Snapshots, responses={304: {"description": "as you have it"}})
-def read_snapshots(bench: Bench, request: Request) -> Response:
-    """Every snapshot, oldest first."""
-    return reply(request, {"snapshots": bench.snapshots()})
+def read_snapshots(
+    bench: Bench, request: Request, limit: Annotated[int, Query(ge=1, le=100_000, description="how many of the newest")] = 1000
+) -> Response:
+    """The newest snapshots, oldest first."""
+    return reply(request, {"snapshots": bench.snapshots(limit)})
+
+
+@router.get("/events", response_model=EventsAnswer, responses={304: {"description": "as you have it"}})
+def read_events(
+    bench: Bench,
+    request: Request,
+    bins: Annotated[int, Query(ge=0, le=10_000, description="add up in so many stretches of time; 0: per snapshot")] = 0,
+    since: Annotated[str, Query(description="from then on: a snapshot, or a time")] = "",
+    until: Annotated[str, Query(description="until then")] = "",
+) -> Response:
+    """How many objects were added, removed and changed, by type, over time."""
+    return reply(request, bench.events(bins, since or None, until or None))
+
+
+@router.get("/history/{type}/{key}", response_model=HistoryAnswer, responses={304: {"description": "as you have it"}})
+def read_history(bench: Bench, request: Request, type: Name, key: Name) -> Response:
+    """Every recorded version of one object, oldest first, with the sync run behind each where that is known."""
+    return reply(request, bench.object_history(type, key))
 
 
 @router.post("", response_model=SnapshotAnswer, status_code=201)
