@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -62,8 +63,6 @@ def lived(shop: Shop) -> tuple[Shop, list[dict[str, Any]]]:
     ]
     looks = []
     for i, (rows, pairs) in enumerate(days):
-        from decimal import Decimal
-
         shop.fill("items", [{**r, "price": Decimal(r["price"]) if r["price"] else None} for r in rows])
         shop.fill("item_tags", [{"item": a, "tag": b} for a, b in pairs])
         shop.twin.clock = lambda i=i: AT + dt.timedelta(days=i)  # type: ignore[misc]
@@ -147,7 +146,8 @@ def test_a_key_and_a_property_of_other_types_keep_the_old_history(shop: Shop) ->
     assert [row["name"] for row in store(shop).at_point(1).objects("Item")] == ["12", "7"]
     shop.lake.command("drop table shop.items")
     shop.lake.command("create table shop.items (item_id String, name Nullable(Int64), note String, price Nullable(Decimal(10, 4)), "
-                      "title Nullable(Float64), is_new Nullable(Bool), seen_at Nullable(DateTime64(3))) engine = MergeTree order by item_id")  # fmt: skip
+                      "title Nullable(Float64), is_new Nullable(Bool), seen_at Nullable(DateTime64(3))) "
+                      "engine = MergeTree order by item_id")  # fmt: skip
     shop.lake.command("insert into shop.items (item_id, name, price) values ('1', 12, null), ('two', 5, 1.5)")
     text_key = replace(typed, properties={**typed.properties, "item_id": Property("item_id", "string")})
     shop.ontology = Ontology({**ONTOLOGY.object_types, "Item": text_key}, ONTOLOGY.link_types)

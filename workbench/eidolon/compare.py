@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,44 @@ from workbench.ontology.model import Ontology
 __all__ = ["compare", "export", "life_of"]
 
 _LOOKED_AT = 100_000  # keys searched for one near a wrong one
+_KINDS = ("added", "removed", "changed")
 _ORDER = "indexOf(['added', 'removed', 'changed'], change), toInt128OrZero(key), key"
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which changes are meant: of these kinds, and of one of these properties; none named is all."""
+
+    kinds: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(kinds: Sequence[str], properties: Sequence[str]) -> Only:
+        """Checked: a kind that is none is an error."""
+        for kind in kinds:
+            if kind not in _KINDS:
+                raise UnknownName("kind of change", kind, _KINDS)
+        return Only(tuple(kinds), tuple(properties))
+
+    def where(self, names: Sequence[str]) -> str:
+        """The condition on a changed key whose texts are of these properties."""
+        tests = []
+        if self.kinds:
+            tests.append(f"change in ({', '.join(map(quote_text, self.kinds))})")
+        if self.properties:
+            places = [i + 1 for i, name in enumerate(names) if name in self.properties]
+            old, new = (f"arrayResize({side}, {len(names)})" for side in ("old", "new"))
+            differ = [f"({old}[{i}] is null) != ({new}[{i}] is null) or ifNull({old}[{i}] != {new}[{i}], 0)" for i in places]
+            tests.append(f"({' or '.join(differ)})" if differ else "0")
+        return " and ".join(tests)
 
 
 def compare(
     lake: Lake, ontology: Ontology, layouts: Mapping[Part, Layout], a: Snapshot, b: Snapshot, parts: Sequence[Part], *,
-    limit: int, not_covered: tuple[str, ...],
+    limit: int, not_covered: tuple[str, ...], only: Only,
 ) -> TwinDiff:  # fmt: skip
     """What changed from `a` to `b` in these parts: exact counts, the first `limit` changes."""
-    views = {part: _View(layouts[part], ontology) for part in parts if part in layouts}
+    views = {part: _View(layouts[part], ontology, only) for part in parts if part in layouts}
     asked = []
     for i, view in enumerate(views.values()):
         both = f"arrayResize(old, {len(view.values)}), arrayResize(new, {len(view.values)})"  # one that is not there has no texts
@@ -82,7 +112,8 @@ def _links(lake: Lake, ontology: Ontology, layouts: Mapping[Part, Layout], a: in
                         f"inner join ({one.at(seq)} and {one.key} in ({one.moved(a, b)})) as m on o.on = m.on"
                     )
             row = lake.rows(
-                "select countIf(s > 0) as gained, countIf(s < 0) as lost from (\n    select fk, tk, sum(sign) as s from (\n        select distinct * from (\n"
+                "select countIf(s > 0) as gained, countIf(s < 0) as lost from (\n"
+                "    select fk, tk, sum(sign) as s from (\n        select distinct * from (\n"
                 + "\nunion all\n".join(edges)
                 + "\n        )\n    ) group by fk, tk\n)"
             )[0]
@@ -126,7 +157,15 @@ _FORMATS = {"csv": "CSVWithNames", "parquet": "Parquet", "jsonl": "JSONEachRow",
 
 
 def export(
-    lake: Lake, ontology: Ontology, layouts: Mapping[Part, Layout], a: Snapshot, b: Snapshot, parts: Sequence[Part], path: Path, format: str
+    lake: Lake,
+    ontology: Ontology,
+    layouts: Mapping[Part, Layout],
+    a: Snapshot,
+    b: Snapshot,
+    parts: Sequence[Part],
+    path: Path,
+    format: str,
+    only: Only,
 ) -> int:
     """Write every change to a file, a row per property that differs, by the lake; the bytes written."""
     target = path.expanduser()
@@ -137,11 +176,12 @@ def export(
     for part in parts:
         if part not in layouts:
             continue
-        view = _View(layouts[part], ontology)
+        view = _View(layouts[part], ontology, only)
         names = f"[{', '.join(map(quote_text, view.values))}]"
         size = len(view.values)
         selects.append(
-            f"select {quote_text(part.name)} as type, {int(part.kind == 'link')} as link, change, key, if(change = 'removed', old_title, new_title) as title,\n"
+            f"select {quote_text(part.name)} as type, {int(part.kind == 'link')} as link, change, key,\n"
+            "    if(change = 'removed', old_title, new_title) as title,\n"
             "    cell.1 as property, cell.2 as old, cell.3 as new, arrayStringConcat(runs, ' ') as run_ids, true_at\n"
             f"from (\n{view.touched(a.seq, b.seq)}\n)\n"
             f"array join arrayFilter(c -> (c.2 is null) != (c.3 is null) or ifNull(c.2 != c.3, 0),\n"
@@ -171,8 +211,8 @@ def _by_run(row: Mapping[str, Any]) -> dict[str, int]:
 class _View:
     """A part with the texts that people see of it: names and values of properties, the title, the key."""
 
-    def __init__(self, layout: Layout, ontology: Ontology) -> None:
-        self.layout, self.part = layout, layout.part
+    def __init__(self, layout: Layout, ontology: Ontology, only: Only | None = None) -> None:
+        self.layout, self.part, self.only = layout, layout.part, only
         owner = ontology.object_types.get(self.part.name) if self.part.kind == "object" else None
         link = ontology.link_types.get(self.part.name) if self.part.kind == "link" else None
         self.sides: tuple[int, ...] = ()
@@ -196,8 +236,10 @@ class _View:
         else:
             self.title = f"ifNull(toString({owner.sql(owner.title, lambda n: _typed(layout, owner.key, n))}), '')"
 
-    def touched(self, a: int, b: int, *, keys: str = "") -> str:
-        return self.layout.touched(a, b, self.values, self.title, keys)
+    def touched(self, a: int, b: int) -> str:
+        found = self.layout.touched(a, b, self.values, self.title)
+        where = self.only.where(list(self.values)) if self.only else ""
+        return f"select * from (\n{found}\n) where {where}" if where else found
 
     def changes(self, lake: Lake, a: int, b: int, limit: int) -> list[Change]:
         """The first changes: added, removed, changed, each by key, numbers as numbers."""
@@ -346,8 +388,9 @@ def _no_such(lake: Lake, view: _View, key: str, last: int) -> UnknownName:
     )
     layout = view.layout
     near = lake.rows(
-        f"select key, title from (select {layout.key_text(view.sides)} as key, argMax({view.title}, h._from) as title from {layout.table} as h\n"
-        f"where h._from <= {last} and h._to > h._from group by key limit {_LOOKED_AT})\norder by {distance}, key limit 3",
+        f"select key, title from (select {layout.key_text(view.sides)} as key, argMax({view.title}, h._from) as title\n"
+        f"from {layout.table} as h where h._from <= {last} and h._to > h._from group by key limit {_LOOKED_AT})\n"
+        f"order by {distance}, key limit 3",
         {"wanted": key[:100].casefold()},
     )
     named = [r["key"] if r["title"] in ("", r["key"]) else f"{r['key']} ({r['title']})" for r in near]

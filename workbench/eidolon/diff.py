@@ -29,6 +29,7 @@ __all__ = [
     "TwinDiff",
     "Version",
     "apply",
+    "compose",
     "property_changes",
 ]
 
@@ -89,7 +90,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of a type (or a link's pairs) were added, removed and changed; `runs` says which sync run brought how many of the rows behind them, where that is known."""
+    """How many of a type (or a link's pairs) were added, removed and changed.
+
+    `runs` says which sync run brought how many of the rows behind them, where that is known.
+    """
 
     type: str
     link: bool
@@ -105,7 +109,8 @@ class Counts:
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as data."""
-        return {**self.__dict__, "runs": dict(self.runs)}
+        counts = {"type": self.type, "link": self.link, "added": self.added, "removed": self.removed, "changed": self.changed}
+        return {**counts, "runs": dict(self.runs)} if self.runs else counts
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,26 @@ def apply(state: State, changes: Iterable[Change]) -> State:
     return after
 
 
+def compose(first: Iterable[Change], second: Iterable[Change]) -> tuple[Change, ...]:
+    """The changes that do what `first` and then `second` do. What comes out as it was is none."""
+    found: dict[tuple[bool, str, str], Change] = {(c.link, c.type, c.key): c for c in first}
+    for change in second:
+        at = (change.link, change.type, change.key)
+        before = found.pop(at, None)
+        if before is None:
+            found[at] = change
+            continue
+        old = {**{p.name: p.old for p in change.properties}, **{p.name: p.old for p in before.properties}}
+        new = {**{p.name: p.new for p in before.properties}, **{p.name: p.new for p in change.properties}}
+        was, now = before.kind != "added", change.kind != "removed"
+        kind: ChangeKind = "changed" if was and now else "removed" if was else "added"
+        properties = property_changes(old, new)
+        if (was or now) and (properties or kind != "changed"):
+            runs = tuple(sorted({*before.runs, *change.runs}))
+            found[at] = replace(change, kind=kind, properties=properties, runs=runs, title=change.title if now else before.title)
+    return tuple(found.values())
+
+
 @dataclass(frozen=True)
 class TwinDiff(Answer):
     """What changed from snapshot `a` to snapshot `b`. Counts are exact; `changes` may be the first of more."""
@@ -244,11 +269,11 @@ class TwinDiff(Answer):
                 ["type", "added", "removed", "changed"],
                 [[_type(c.type, c.link), c.added, c.removed, c.changed] for c in self.counts if c.total],
             )
-        if self.cells:
+        if self.cells and self.total > _SHOWN:  # of fewer, the list says it
             yield Grid(["type", "property", "changed objects"], [[c.type, c.property, c.count] for c in self.cells[:10]])
-        if any(link.gained or link.lost for link in self.links):
-            rows = [[k.link, k.from_type, k.to_type, k.gained, k.lost] for k in self.links if k.gained or k.lost]
-            yield Grid(["link", "from", "to", "gained", "lost"], rows)
+        pairs = {c.type for c in self.counts if c.link}  # those are among the counts
+        if links := [k for k in self.links if (k.gained or k.lost) and k.link not in pairs]:
+            yield Grid(["link", "from", "to", "gained", "lost"], [[k.link, k.from_type, k.to_type, k.gained, k.lost] for k in links])
         if self.behind:
             yield Grid(
                 ["sync run", "table", "finished", "rows", "type", "objects by it"],

@@ -403,14 +403,17 @@ class Layout:
         """An INSERT of a row for each key that is true and has no row in the relation any more; its interval is empty."""
         present = " and ".join(f"s.{quote(name)} is not null" for name in state.keys)
         now = f"select {', '.join(state.key_values(self))} from {relation} as s where {present}"
-        gone = f"select {self.key_columns} from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)} and {self.keys('h')} not in ({now})"
+        known = f"h._to = {OPEN} and h._from < {int(seq)}"
+        gone = f"select {self.key_columns} from {self.table} as h where {known} and {self.keys('h')} not in ({now})"
         return self._insert([f"_k{i}" for i in range(len(self.key_types))], gone, seq, seq, stage)
 
     def _insert(self, written: Sequence[str], rows: str, seq: int, to: int, stage: str) -> str:
         listed = ", ".join(f"h.{c}" for c in written)
         said = "r.run_id, r.at" if stage else "'', null"
-        text = f"insert into {self.table} ({', '.join(written)}, _from, _to, _run_id, _true_at)\nselect {listed}, {int(seq)}, {int(to)}, {said}\n"
-        text += f"from (\n{rows}\n) as h\n"
+        text = (
+            f"insert into {self.table} ({', '.join(written)}, _from, _to, _run_id, _true_at)\n"
+            f"select {listed}, {int(seq)}, {int(to)}, {said}\nfrom (\n{rows}\n) as h\n"
+        )
         return text + (f"left any join {quote_table(stage)} as r on {self.key_text()} = r.k" if stage else "")
 
     def close(self, seq: int, placement: Placement) -> str:
@@ -420,16 +423,17 @@ class Layout:
         """
         return (
             f"alter table {self.table}{placement.on_cluster} update _to = {int(seq)}\n"
-            f"where _to = {OPEN} and _from < {int(seq)} and {self.keys()} in (select {self.key_columns} from {self.table} where _from = {int(seq)})"
+            f"where _to = {OPEN} and _from < {int(seq)} and {self._again(seq)}"
         )
+
+    def _again(self, seq: int) -> str:
+        """A condition: the key has a row from `seq`."""
+        return f"{self.keys()} in (select {self.key_columns} from {self.table} where _from = {int(seq)})"
 
     def sizes(self, seq: int) -> str:
         """One row: of the rows that are true, those before `seq`, those from it, and those before it whose key has one from it: each
         how many, and a sum over the keys."""
-        before, again = (
-            f"_from < {int(seq)}",
-            f"_from < {int(seq)} and {self.keys()} in (select {self.key_columns} from {self.table} where _from = {int(seq)})",
-        )
+        before, again = f"_from < {int(seq)}", f"_from < {int(seq)} and {self._again(seq)}"
         pairs = [("before", before), ("from", f"_from = {int(seq)}"), ("again", again)]
         listed = ", ".join(f"countIf({c}) as n_{n}, sumIf(cityHash64({self.key_columns}), {c}) as k_{n}" for n, c in pairs)
         return f"select {listed} from {self.table} where _to = {OPEN}"
@@ -457,15 +461,16 @@ class Layout:
     def heal(self, seq: int, placement: Placement) -> list[str]:
         """What takes away whatever begins or ends after `seq`."""
         return [
-            f"alter table {self.table}{placement.on_cluster} update _to = {OPEN} where _to > {int(seq)} and _to < {OPEN} and _from <= {int(seq)}",
+            f"alter table {self.table}{placement.on_cluster} update _to = {OPEN}\n"
+            f"where _to > {int(seq)} and _to < {OPEN} and _from <= {int(seq)}",
             f"delete from {self.table}{placement.on_cluster} where _from > {int(seq)}",
         ]
 
     # --- what changed
 
-    def touched(self, a: int, b: int, values: Mapping[str, str], title: str = "''", keys: str = "") -> str:
+    def touched(self, a: int, b: int, values: Mapping[str, str], title: str = "''") -> str:
         """A SELECT of the keys whose state as of `b` is not that as of `a`: `key`, `change`, `old` and `new` (arrays of the texts of
-        `values`), titles, `runs` behind it and `true_at`. Reads the rows that began or ended in between. `keys` is a condition on them.
+        `values`), titles, `runs` behind it and `true_at`. Reads the rows that began or ended in between.
         """
         low, high = min(a, b), max(a, b)
         went = f"h._from <= {low} and h._to > {low} and h._to <= {high}"
@@ -475,13 +480,15 @@ class Layout:
         side = f"multiIf({was}, 0, {now}, 1, 2)"
         texts = f"[{', '.join(values.values())}]" if values else "cast([] as Array(Nullable(String)))"
         return (
-            "select key, multiIf(n0 = 0, 'added', n1 = 0, 'removed', 'changed') as change, old, new, old_title, new_title, runs, true_at, h0, h1\n"
-            "from (\n    select key, countIf(side = 0) as n0, countIf(side = 1) as n1, anyIf(hash, side = 0) as h0, anyIf(hash, side = 1) as h1,\n"
+            "select key, multiIf(n0 = 0, 'added', n1 = 0, 'removed', 'changed') as change, old, new, old_title, new_title, runs, true_at\n"
+            "from (\n    select key, countIf(side = 0) as n0, countIf(side = 1) as n1,\n"
+            "        anyIf(hash, side = 0) as h0, anyIf(hash, side = 1) as h1,\n"
             "        anyIf(texts, side = 0) as old, anyIf(texts, side = 1) as new, anyIf(title, side = 0) as old_title,\n"
-            "        anyIf(title, side = 1) as new_title, groupUniqArrayIf(run_id, run_id != '' and is_event) as runs, maxIf(at, is_event) as true_at\n"
+            "        anyIf(title, side = 1) as new_title, groupUniqArrayIf(run_id, run_id != '' and is_event) as runs,\n"
+            "        maxIf(at, is_event) as true_at\n"
             f"    from (\n        select {self.key_text()} as key, {side} as side, h._hash as hash, {title} as title,\n"
             f"            {texts} as texts, toString(h._run_id) as run_id, h._true_at as at, {event} as is_event\n"
-            f"        from {self.table} as h\n        where (({went}) or ({event})){f' and {keys}' if keys else ''}\n    )\n    group by key\n)\n"
+            f"        from {self.table} as h\n        where ({went}) or ({event})\n    )\n    group by key\n)\n"
             "where (n0 > 0 or n1 > 0) and (n0 = 0 or n1 = 0 or h0 != h1)"
         )
 
@@ -499,7 +506,8 @@ class Layout:
         return aside, [
             f"drop table if exists {quote_table(aside)}{on} sync",
             create(aside, [*columns, *rest], len(types), placement),
-            f"insert into {quote_table(aside)} ({', '.join(quote(c.name) for c in [*columns, *rest])}) select {listed} from {self.table} as h",
+            f"insert into {quote_table(aside)} ({', '.join(quote(c.name) for c in [*columns, *rest])})\nselect {listed}\n"
+            f"from {self.table} as h",
             f"exchange tables {quote_table(aside)} and {self.table}{on}",
             f"drop table {quote_table(aside)}{on} sync",
         ]

@@ -63,7 +63,8 @@ class Index:
         """`seq`, `label`, `taken_at` of the first snapshot and of the last; none when there is none."""
         found = self.rows(
             "select tupleElement(e, 1) as seq, tupleElement(e, 2) as label, tupleElement(e, 3) as taken_at from (\n"
-            f"    select arrayJoin([argMin(tuple(seq, label, taken_at), seq), argMax(tuple(seq, label, taken_at), seq)]) as e from {_TABLE}\n"
+            "    select arrayJoin([argMin(tuple(seq, label, taken_at), seq), argMax(tuple(seq, label, taken_at), seq)]) as e\n"
+            f"    from {_TABLE}\n"
             "    having count() > 0\n)"
         )
         return found
@@ -134,7 +135,8 @@ class Index:
         for newest in (True, False):  # nearly always the newest alone covers all of them
             only = f"where seq = (select max(seq) from {_TABLE} {up_to})" if newest else up_to
             found = self.rows(
-                "select tag, max(seq) as newest, argMax(if(startsWith(tag, 'link:'), links[substring(tag, 6)], counts[substring(tag, 8)]), seq) as n,\n"
+                "select tag, max(seq) as newest,\n"
+                "    argMax(if(startsWith(tag, 'link:'), links[substring(tag, 6)], counts[substring(tag, 8)]), seq) as n,\n"
                 "    argMax(hashes[tag], seq) as total, argMax(prints[tag], seq) as print, argMax(built_at[tag], seq) as built,\n"
                 "    argMax(mapKeys(columns[tag]), seq) as names, argMax(mapValues(columns[tag]), seq) as types\n"
                 f"from (select *, arrayJoin(mapKeys(hashes)) as tag from {_TABLE} {only})\ngroup by tag"
@@ -155,7 +157,8 @@ class Index:
 
     def first_with(self, part: Part) -> Snapshot | None:
         """The first snapshot that covers a part."""
-        found = self.read(f"where seq = (select min(seq) from {_TABLE} where mapContains(hashes, {{t:String}})) and mapContains(hashes, {{t:String}})", {"t": part.tag})  # fmt: skip
+        with_it = "mapContains(hashes, {t:String})"
+        found = self.read(f"where seq = (select min(seq) from {_TABLE} where {with_it}) and {with_it}", {"t": part.tag})
         return found[0] if found else None
 
     def events(self, bins: int, since: dt.datetime | None, until: dt.datetime | None) -> Events:
@@ -174,8 +177,8 @@ class Index:
             ticks = max(length // dt.timedelta(milliseconds=1), 1)
             place = f"least(intDiv(toUnixTimestamp64Milli(taken_at) - {int(low.timestamp() * 1000)}, {ticks}), {bins - 1})"
         rows = self.rows(
-            f"select {place} as place, tupleElement(e, 1) as tag, max(seq) as last, max(taken_at) as at, sum(tupleElement(e, 2)[1]) as added,\n"
-            "    sum(tupleElement(e, 2)[2]) as removed, sum(tupleElement(e, 2)[3]) as changed\n"
+            f"select {place} as place, tupleElement(e, 1) as tag, max(seq) as last, max(taken_at) as at,\n"
+            "    sum(tupleElement(e, 2)[1]) as added, sum(tupleElement(e, 2)[2]) as removed, sum(tupleElement(e, 2)[3]) as changed\n"
             f"from (select seq, taken_at, arrayJoin(events) as e from {_TABLE} {within}) group by place, tag order by place, tag",
             bound,
         )
@@ -189,7 +192,8 @@ class Index:
 
     def times(self, since: int = 0) -> list[tuple[int, str, dt.datetime]]:
         """Number, label and time of every snapshot from a number on."""
-        return [(r["seq"], r["label"], r["taken_at"]) for r in self.rows(f"select seq, label, taken_at from {_TABLE} where seq >= {int(since)} order by seq")]  # fmt: skip
+        rows = self.rows(f"select seq, label, taken_at from {_TABLE} where seq >= {int(since)} order by seq")
+        return [(row["seq"], row["label"], row["taken_at"]) for row in rows]
 
 
 def _time(name: str) -> str:

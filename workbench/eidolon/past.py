@@ -47,7 +47,8 @@ def past(lake: Lake, index: Index, layouts: Mapping[Part, Layout], store: Store,
 
     A type that this snapshot does not cover is as the newest one before it that does.
     """
-    known = index.known(snapshot.seq)
+    asked = [Part(name) for name in store.ontology.object_types] + [Part(n, "link") for n, k in store.ontology.link_types.items() if k.via]
+    known = index.known(snapshot.seq, [part for part in asked if part in layouts])
     found: dict[str, str] = {}
     missing: dict[str, Part] = {}
     # each type and link reads a relation of its own, also where several stand on one model

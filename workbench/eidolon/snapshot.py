@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from workbench.eidolon import history, retention, transfer
 from workbench.eidolon.answers import Events, Snapshot, SnapshotList
-from workbench.eidolon.compare import compare, export, life_of
+from workbench.eidolon.compare import Only, compare, export, life_of
 from workbench.eidolon.diff import Behind, ObjectHistory, TwinDiff
 from workbench.eidolon.history import SNAPSHOTS_TABLE, Layout, Part, State, Trace
 from workbench.eidolon.hold import Held, drop_clones, hold
@@ -36,7 +36,7 @@ __all__ = ["Eidolon"]
 _MISSING = (60, 81)  # ClickHouse: unknown table, unknown database
 _LISTED = 1_000  # changes a diff lists unless told otherwise
 _SHOWN = 1_000_000  # snapshots of a list
-_TRIES = 8  # to find the lake at rest
+_TRIES, _FREELY = 8, 4  # to find the lake at rest; so many of them without holding back those who write
 _STAGE = "eidolon.stage"
 _SYNC: Mapping[str, Any] = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "allow_nondeterministic_mutations": 1}
 
@@ -91,6 +91,7 @@ class Eidolon:
     building: Callable[[], str] = field(default=lambda: "")
     trace: Callable[[str], Trace | None] = _never
     runs: Callable[[str, dt.datetime, dt.datetime], Sequence[Behind]] = _nobody
+    quiet: Callable[[], AbstractContextManager[Any]] = nullcontext  # holds back whoever writes what cannot be held still
     wait_s: float = 600.0  # for models that are being built
 
     @property
@@ -103,7 +104,8 @@ class Eidolon:
     def take(self, types: Sequence[str] = (), *, label: str = "") -> Snapshot:
         """Record the state of these types now, or of all, with the many-to-many links that start from them.
 
-        All of them are of one moment: the tables of the models are held still while they are read, and it waits while dbt builds. Only
+        All of them are of one moment: the tables of the models are held still while they are read, and it waits while dbt builds; when
+        they change all the time, syncs are held back for as long as it takes. Only
         what changed since it was last recorded is written; a type whose table has not changed is not read. The snapshot's own row comes
         last, and until then nobody sees any of it. What an earlier take left behind when it was cut short is taken away first. One take
         at a time: a second one waits. Without `types`, those without a table are left out and named in `skipped`.
@@ -122,7 +124,8 @@ class Eidolon:
                 self._wait_until_built()
                 seq = self._heal()
                 parts, relations, skipped = self._wanted(types)
-                with hold(self.lake, {model: relations[model] for model in dict.fromkeys(parts.values())}) as held:
+                models = {model: relations[model] for model in dict.fromkeys(parts.values())}
+                with self.quiet() if attempt >= _FREELY else nullcontext(), hold(self.lake, models) as held:
                     why = ", ".join(held.moved) or self.building()
                     if not why and (taken := self._record_all(parts, held, seq, label, skipped)):
                         return taken
@@ -285,7 +288,8 @@ class Eidolon:
                 return
         key = source.state.key_texts()[0]
         worst = self.lake.rows(
-            f"select {key} as found, count() as times from {source.relation} as s group by found having times > 1 order by times desc, found limit 1"
+            f"select {key} as found, count() as times from {source.relation} as s\n"
+            "group by found having times > 1 order by times desc, found limit 1"
         )
         if worst:
             raise self._no_snapshot(source.part, f"{worst[0]['times']:,} rows with the key {worst[0]['found']!r}")
@@ -308,8 +312,8 @@ class Eidolon:
         self.lake.command(f"drop table if exists {quote_table(_STAGE)} sync", retry=True)
         self.lake.command(
             f"create table {quote_table(_STAGE)} engine = MergeTree order by k as\n"
-            f"select {history.text_of(quote(found.key), columns[found.key])} as text, assumeNotNull(text) as k, argMax(_run_id, _version) as run_id,\n"
-            f"    argMax({when}, _version) as at\nfrom {quote_table(found.table)}\n"
+            f"select {history.text_of(quote(found.key), columns[found.key])} as text, assumeNotNull(text) as k,\n"
+            f"    argMax(_run_id, _version) as run_id, argMax({when}, _version) as at\nfrom {quote_table(found.table)}\n"
             f"where text is not null and _synced_at >= parseDateTime64BestEffort({{since:String}}, 3, 'UTC')\ngroup by text",
             {"since": since.strftime("%Y-%m-%d %H:%M:%S.%f")},
             settings={"final": 0},  # a row that says a key is gone counts too
@@ -425,9 +429,12 @@ class Eidolon:
 
     # --- diff and show
 
-    def diff(self, a: str | int | Snapshot, b: str | int | Snapshot, types: Sequence[str] = (), *, limit: int = _LISTED) -> TwinDiff:
+    def diff(
+        self, a: Any, b: Any, types: Sequence[str] = (), *, limit: int = _LISTED, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> TwinDiff:
         """What changed from one snapshot to another, either of them the older, for these types or links or for all that
-        both cover. Lists the first `limit` changes: by type, added before removed before changed, by key.
+        both cover. Lists the first `limit` changes: by type, added before removed before changed, by key. Counts and lists only the
+        `kinds` that are named, and changes of one of the `properties`.
 
         Raises:
             UnknownName: no such snapshot or type; names the nearest.
@@ -439,13 +446,24 @@ class Eidolon:
         common = [p for p in one.parts if p in other.parts]
         parts = self._asked(types, one, other) if types else common
         missing = () if types else tuple(str(p) for p in (*one.parts, *other.parts) if p not in common)
-        found = compare(self.lake, self.ontology(), self._layouts(), one, other, parts, limit=limit, not_covered=missing)
+        found = compare(
+            self.lake,
+            self.ontology(),
+            self._layouts(),
+            one,
+            other,
+            parts,
+            limit=limit,
+            not_covered=missing,
+            only=Only.of(kinds, properties),
+        )
         return replace(found, behind=self._behind(found)) if found.total else found
 
     def _behind(self, diff: TwinDiff) -> tuple[Behind, ...]:
-        """The sync runs that may be behind a diff, for each type that changed: those whose rows came between the two states of its model."""
+        """The sync runs that may be behind a diff, per type that changed: those whose rows came between the two states of its model."""
         ontology, earlier, later = self.ontology(), *sorted((diff.a, diff.b), key=lambda s: s.seq)
-        before, after = self.index.known(earlier.seq), self.index.known(later.seq)
+        parts = [Part(c.type, "link" if c.link else "object") for c in diff.counts if c.total]
+        before, after = self.index.known(earlier.seq, parts), self.index.known(later.seq, parts)
         found = []
         for counted in diff.counts:
             part = Part(counted.type, "link" if counted.link else "object")
@@ -457,7 +475,10 @@ class Eidolon:
                     found.append(replace(run, type=part.name, link=counted.link, objects=counted.runs.get(run.run_id, 0)))
         return tuple(sorted(found, key=lambda run: (-run.objects, run.type, run.finished_at)))
 
-    def export_diff(self, a: Any, b: Any, types: Sequence[str] = (), *, path: Path, format: str = "") -> int:
+    def export_diff(
+        self, a: Any, b: Any, types: Sequence[str] = (), *, path: Path, format: str = "", kinds: Sequence[str] = (),
+        properties: Sequence[str] = (),
+    ) -> int:  # fmt: skip
         """Write every change from `a` to `b` to a file, a row per changed property, as the lake gives them; the bytes written.
 
         Raises:
@@ -465,7 +486,7 @@ class Eidolon:
         """
         one, other = self.find(a), self.find(b)
         parts = self._asked(types, one, other) if types else [p for p in one.parts if p in other.parts]
-        return export(self.lake, self.ontology(), self._layouts(), one, other, parts, path, format)
+        return export(self.lake, self.ontology(), self._layouts(), one, other, parts, path, format, Only.of(kinds, properties))
 
     def _asked(self, names: Sequence[str], a: Snapshot, b: Snapshot) -> Sequence[Part]:
         """The parts that these names stand for, all of which both snapshots cover."""
@@ -571,8 +592,9 @@ class Eidolon:
         known = self.index.known(found.seq, found.parts)
         counts = {**{Part(t): n for t, n in found.counts.items()}, **{Part(n, "link"): c for n, c in found.links.items()}}
         files = {
-            part.tag: (counts[part], known[part].columns, self.lake.stream(layouts[part].as_it_was(known[part].columns, found.seq), None, "Parquet"))
+            part.tag: (counts[part], then, self.lake.stream(layouts[part].as_it_was(then, found.seq), None, "Parquet"))
             for part in found.parts
+            for then in (known[part].columns,)
         }  # fmt: skip
         return transfer.write_folder(folder, {"label": found.label, "taken_at": found.taken_at.isoformat(), "id": found.id}, files)
 
