@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from workbench.catalog import Catalog, Lineage
-    from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.eidolon import (
+        Behind,
+        Eidolon,
+        Events,
+        ExportReport,
+        HistorySize,
+        ObjectHistory,
+        PruneReport,
+        Snapshot,
+        SnapshotList,
+        Trace,
+        TwinDiff,
+    )
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
@@ -186,7 +198,43 @@ class Workbench:
         """The history of objects."""
         from workbench.eidolon import Eidolon
 
-        return Eidolon(self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir)
+        return Eidolon(
+            self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir,
+            building=self.transforms.building, trace=self._trace, runs=self._runs_under,
+            quiet=lambda: self.hermes.paused(),
+        )  # fmt: skip
+
+    def _trace(self, model: str) -> Trace | None:
+        """The raw table whose rows are those of a model: one under it that has its name (without `dim_`, `fct_` ...) and one key column."""
+        from workbench.eidolon import Trace
+
+        try:
+            tables = self.hermes.plan.tables
+        except SkyGraphError:
+            return None  # sync says what is wrong
+        for table in self.transforms.upstream(model)[1]:
+            name = table.partition(".")[2]
+            job = tables.get(name)
+            if job and table == job.raw and len(job.key) == 1 and name in (model, model.partition("_")[2]):
+                return Trace(table, job.key[0], job.watermark)
+        return None
+
+    def _runs_under(self, model: str, since: dt.datetime, until: dt.datetime) -> list[Behind]:
+        """The sync runs that wrote to raw tables under a model and ended after `since`, begun until `until`."""
+        from workbench.eidolon import Behind
+        from workbench.hermes.ledger import RUNS_TABLE
+
+        names = [t.partition(".")[2] for t in self.transforms.upstream(model)[1] if t.startswith("raw.")]
+        if not names or not self.lake.columns(RUNS_TABLE):
+            return []
+        exact = "%Y-%m-%d %H:%M:%S.%f"
+        rows = self.lake.rows(
+            f"select run_id, table, finished_at, inserted, deleted from {RUNS_TABLE} where table in {{names:Array(String)}}\n"
+            "and inserted + deleted > 0 and finished_at >= parseDateTime64BestEffort({since:String}, 3, 'UTC')\n"
+            "and started_at <= parseDateTime64BestEffort({until:String}, 3, 'UTC') order by finished_at desc limit 1000",
+            {"names": names, "since": since.strftime(exact), "until": until.strftime(exact)},
+        )
+        return [Behind(r["run_id"], f"raw.{r['table']}", r["finished_at"], int(r["inserted"]), int(r["deleted"])) for r in rows]
 
     def stop(self) -> None:
         """End what other threads of this workbench read and sync now; their callers get an error or a report that says so."""
@@ -290,7 +338,7 @@ class Workbench:
         """Where objects are read: the current model over the tables that are in the lake."""
         from workbench.ontology import Store
 
-        return Store(self.lake, self.ontology, self.transforms.relations())
+        return Store(self.lake, self.ontology, self.transforms.relations(), past=self.eidolon.past)
 
     def objects(self, type_name: str) -> ObjectSet:
         """The objects of a type, lazy: `bench.objects("Customer").where(country="Brazil").linked("invoices")`.
@@ -300,17 +348,21 @@ class Workbench:
         """
         return self.store.objects(type_name)
 
-    def object(self, type_name: str, key: Any) -> ObjectCard:
-        """One object with its links.
+    def object(self, type_name: str, key: Any, *, as_of: Any = None) -> ObjectCard:
+        """One object with its links; `as_of` a point as it was then (see `store_at`).
 
         Raises:
             UnknownName: no such type or key; names the nearest.
         """
-        return self.store.object(type_name, key)
+        return self.store_at(as_of).object(type_name, key)
 
-    def links(self, type_name: str, key: Any, link: str) -> ObjectSet:
+    def store_at(self, point: Any = None) -> Store:
+        """Where objects are read as they were at a point: a snapshot by number, label or id, or a time; None or '' is now."""
+        return self.store if point is None or point == "" else self.store.at_point(point)
+
+    def links(self, type_name: str, key: Any, link: str, *, as_of: Any = None) -> ObjectSet:
         """The objects one hop away from one object."""
-        store = self.store
+        store = self.store_at(as_of)
         store.object(type_name, key)  # an unknown key is an error, not an empty answer
         one = store.objects(type_name)
         return one.where(**{one.object_type.key: one.object_type.parse(one.object_type.key, key)}).linked(link)
@@ -678,20 +730,52 @@ class Workbench:
         """Remember how the objects of these types, or of all, look now."""
         return self.eidolon.take(types, label=label)
 
-    def snapshots(self) -> SnapshotList:
-        """Every snapshot, oldest first."""
-        return self.eidolon.list()
+    def snapshots(self, limit: int = 1_000_000) -> SnapshotList:
+        """The newest snapshots, oldest first."""
+        return self.eidolon.list(limit)
 
-    def diff(self, a: str | int, b: str | int, *types: str, limit: int = 1_000) -> TwinDiff:
-        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id.
+    def events(self, bins: int = 0, since: Any = None, until: Any = None) -> Events:
+        """How many objects and pairs were added, removed and changed, by type, in each snapshot; reads the snapshots' own rows only.
 
-        The counts are of everything; `limit` is how many changes are listed.
+        With `bins`, in so many stretches of time of the same length, for a time slider. `since` and `until` are snapshots or times.
         """
-        return self.eidolon.diff(a, b, types, limit=limit)
+        return self.eidolon.events(bins, since, until)
+
+    def diff(
+        self, a: str | int, b: str | int, *types: str, limit: int = 1_000, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> TwinDiff:
+        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, the beginning of an id, or times.
+
+        The counts are of everything; `limit` is how many changes are listed. `kinds` (added, removed, changed) and `properties` (one of
+        them changed) leave out others.
+        """
+        return self.eidolon.diff(a, b, types, limit=limit, kinds=kinds, properties=properties)
 
     def object_history(self, type_name: str, key: Any) -> ObjectHistory:
         """Every recorded version of one object."""
         return self.eidolon.show(type_name, key)
+
+    def export_diff(
+        self, a: str | int, b: str | int, *types: str, to: str | Path, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> int:
+        """Write every change from `a` to `b` to a .csv, .parquet, .jsonl or .arrow file, by the lake; the bytes written."""
+        return self.eidolon.export_diff(a, b, types, path=Path(to), kinds=kinds, properties=properties)
+
+    def prune_snapshots(self, keep: str = "", *, plan: bool = False) -> PruneReport:
+        """Delete the snapshots that the rules do not keep (default: `SKYGRAPH_SNAPSHOTS_KEEP`), and what only they showed."""
+        return self.eidolon.prune(keep or self.settings.snapshots_keep, plan=plan)
+
+    def history_size(self) -> HistorySize:
+        """What the history of objects weighs, by type."""
+        return self.eidolon.size()
+
+    def export_snapshot(self, snapshot: str | int, folder: str | Path) -> ExportReport:
+        """Write a snapshot to a new folder, a Parquet file per type and link."""
+        return self.eidolon.export(snapshot, Path(folder))
+
+    def import_snapshot(self, folder: str | Path, *, label: str = "") -> Snapshot:
+        """Bring an exported snapshot into this lake's history, as its newest."""
+        return self.eidolon.import_(Path(folder), label=label, say=lambda part: self.progress(part, 0, 0))
 
     # --- backups
 
@@ -719,7 +803,7 @@ class Workbench:
             LakeError: it could not be written; older backups are as they were.
         """
         self.lake.ping()
-        with self.hermes.paused(), self.eidolon.paused():
+        with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
             return self.backups.make(Path(into) if into else None, self._databases, keep=keep, progress=self.progress)
 
     def restore(self, backup: str = "", *, replace: bool = False) -> RestoreReport:
@@ -727,7 +811,7 @@ class Workbench:
         found = self.backups
         found.find(backup)  # before a lake is started
         self.lake.ping()
-        with self.hermes.paused(), self.eidolon.paused():
+        with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
             return found.restore(backup, replace=replace, progress=self.progress)
 
     def move(self, url: str, *, replace: bool = False) -> MoveReport:
@@ -739,7 +823,7 @@ class Workbench:
         self.lake.ping()
         target = Lake(settings)
         try:
-            with self.hermes.paused(), self.eidolon.paused():
+            with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
                 return move(self.lake, target, self._databases, replace=replace, progress=self.progress)
         finally:
             target.close()

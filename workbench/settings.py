@@ -98,6 +98,11 @@ class Settings:
         "SKYGRAPH_HISTORY",
         "How long replaced versions of a key are kept, how many of one key, and of runs of how many rows; none for no history.",
     )
+    snapshots_keep: str = _setting(
+        "all for 7 days, daily for 90 days, monthly",
+        "SKYGRAPH_SNAPSHOTS_KEEP",
+        "Which snapshots `skygraph snapshot prune` keeps.",
+    )
     backup_disk: str = _setting(
         "",
         "SKYGRAPH_BACKUP_DISK",
