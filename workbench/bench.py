@@ -607,6 +607,13 @@ class Workbench:
         """Every snapshot, oldest first."""
         return self.eidolon.list()
 
+    def moments(self) -> list[dict[str, Any]]:
+        """The snapshots as the moments of a bar of time, oldest first: `value` is the number, `label`, `count` of what changed."""
+        return [
+            {"value": str(s.seq), "label": s.label or f"{s.taken_at:%Y-%m-%d %H:%M}", "count": s.rows_added}
+            for s in self.snapshots().snapshots
+        ]
+
     def diff(self, a: str | int, b: str | int, *types: str, limit: int = 1_000) -> TwinDiff:
         """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id.
 
@@ -842,14 +849,12 @@ class Workbench:
 
         return Board(title, self.lake.rows, stamp, every_s=every_s)
 
-    def twin(self) -> Any:
-        """Pick two snapshots and see the diff: a widget."""
+    def twin(self, text: str = "", *, at: str = "", against: str = "") -> Any:
+        """Objects as they were at any snapshot, on a bar of time that plays; two times side by side; what changed: a widget.
+
+        `text` is the set to begin with, as for `explorer`; `at` and `against` are labels or numbers of snapshots.
+        """
+        from workbench.times import Times
         from workbench.widgets import Twin
 
-        def snapshots() -> Sequence[Mapping[str, Any]]:
-            return [
-                {"seq": s.seq, "id": s.id, "label": s.label, "taken_at": s.taken_at, "object_count": sum(s.counts.values())}
-                for s in self.snapshots().snapshots
-            ]
-
-        return Twin(snapshots, lambda a, b: self.diff(a, b).to_dict())
+        return Twin(Times(self.eidolon, self._another_lake), text, at=at, against=against)

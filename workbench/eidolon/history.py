@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workbench.lake.sql import Column, Placement, create_replacing, quote, quote_table, quote_text
-from workbench.ontology.model import ObjectType, Via
+from workbench.ontology.model import LinkType, ObjectType, Via
 
 __all__ = [
     "HISTORY_TABLE",
@@ -27,6 +27,7 @@ __all__ = [
     "content_id",
     "create_tables",
     "insert_changes",
+    "link_relation_as_of",
     "link_state",
     "object_state",
     "relation_as_of",
@@ -288,12 +289,30 @@ def relation_as_of(object_type: ObjectType, columns: Mapping[str, str], seq: int
     return f"select\n    {listed}\nfrom (\n{as_of(Part(object_type.name), seq)}\n) as h"
 
 
+def link_relation_as_of(link: LinkType, columns: Mapping[str, str], seq: int) -> str:
+    """A SELECT of the pairs of a many-to-many link as of a snapshot: the columns of its model that name both sides, as then typed."""
+    assert link.via is not None
+    listed = []
+    for side, named in (("from", link.via.from_columns), ("to", link.via.to_columns)):
+        for place, column in enumerate(named.values(), 1):
+            text = f"h.properties[{quote_text(side)}]"
+            if len(named) > 1:  # a side of several columns is a JSON array
+                text = f"JSONExtractString(assumeNotNull({text}), {place})"
+            listed.append(f"assumeNotNull({_cast(text, columns.get(column) or 'String')}) as {quote(column)}")
+    return f"select\n    {', '.join(listed)}\nfrom (\n{as_of(Part(link.name, 'link'), seq)}\n) as h"
+
+
 def _typed(name: str, column_type: str, *, is_key: bool) -> str:
-    text, bare = f"h.properties[{quote_text(name)}]", _bare(column_type)
+    value = _cast(f"h.properties[{quote_text(name)}]", column_type)
+    return f"assumeNotNull({value})" if is_key else value
+
+
+def _cast(text: str, column_type: str) -> str:
+    """A kept text as a value of the type that it had, or NULL."""
+    bare = _bare(column_type)
     if found := re.match(r"DateTime(64\(\d+)?", bare):
         text = f"cast({text} as Nullable({'DateTime' + found[1] + ', ' if found[1] else 'DateTime('}'UTC')))"
-    value = f"cast({text} as Nullable({bare}))"
-    return f"assumeNotNull({value})" if is_key else value
+    return f"cast({text} as Nullable({bare}))"
 
 
 # --- identity

@@ -431,6 +431,29 @@ class Eidolon:
         )
         return history.relation_as_of(owner, dict(kept.column(0)[0].as_py()), found.seq)
 
+    def relations_at(self, snapshot: str | int | Snapshot) -> dict[str, str]:
+        """What stands after FROM for each dbt model as it was in a snapshot: a SELECT in parentheses, for `Store`.
+
+        Only models of types and many-to-many links that the snapshot covers and the ontology still has.
+
+        Raises:
+            UnknownName: no such snapshot.
+        """
+        found, ontology = self.find(snapshot), self.ontology()
+        kept = self.lake.query(
+            f"select columns from {quote_table(SNAPSHOTS_TABLE)} where seq = {{seq:UInt64}}", {"seq": found.seq}
+        ).to_pylist()
+        columns = {tag: dict(held) for tag, held in kept[0]["columns"]}
+        relations = {}
+        for name, link in ontology.link_types.items():
+            if link.via is not None and name in found.links:
+                select = history.link_relation_as_of(link, columns.get(Part(name, "link").tag, {}), found.seq)
+                relations[link.via.model] = f"({select})"
+        for name, owner in ontology.object_types.items():
+            if name in found.counts:
+                relations[owner.model] = f"({history.relation_as_of(owner, columns.get(Part(name).tag, {}), found.seq)})"
+        return relations
+
     def measure(self, snapshot: str | int | Snapshot, type: str, property: str = "") -> int | Decimal:
         """How many objects of a type there were in a snapshot; with `property`, the sum of that property over them.
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import anywidget
 import traitlets
 
 from workbench.errors import SkyGraphError, UsageError
-from workbench.widgets.task import Task, is_live
-from workbench.widgets.view import close_tree, plural
+from workbench.widgets.desk import Desk, fields, text, true, whole
+from workbench.widgets.task import is_live
+from workbench.widgets.view import beside, close_tree, plural
 
-__all__ = ["Browse", "Explorer"]
+__all__ = ["ASKS", "Browse", "Explorer"]
 
-_TEXT = 100_000  # characters of a text that is taken from a browser
 _PAGE = 500  # rows asked for at once
 _NEAR = 50  # objects of one link in the graph
 
@@ -75,47 +74,15 @@ class Browse(Protocol):
         """Drop the connections."""
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _TEXT:
-        raise UsageError("a text was expected")
-    return value
-
-
 def _after(value: Any) -> str | None:
-    return None if value is None else _text(value)
+    return None if value is None else text(value)
 
 
-def _whole(most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not 0 <= value <= most:
-            raise UsageError(f"a number from 0 to {most} was expected")
-        return int(value)
-
-    return read
-
-
-def _fields(**readers: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """Reads a mapping that has exactly these fields."""
-
-    def read(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or set(value) != set(readers):
-            raise UsageError(f"the fields {', '.join(readers) or 'none'} were expected")
-        return {name: take(value[name]) for name, take in readers.items()}
-
-    return read
-
-
-def _true(value: Any) -> bool:
-    if value is not True:
-        raise UsageError("true was expected")
-    return True
-
-
-_CONDITION = _fields(property=_text, op=_text, value=_text)
-_WRITTEN = _fields(text=_text)
+_CONDITION = fields(property=text, op=text, value=text)
+_WRITTEN = fields(text=text)
 _EDITS: Mapping[str, Callable[[Any], Any]] = {
     "add": lambda value: _WRITTEN(value) if isinstance(value, dict) and "text" in value else _CONDITION(value),
-    "remove": _whole(10_000), "clear": _true, "sort": _text, "search": _text, "follow": _text,
+    "remove": whole(10_000), "clear": true, "sort": text, "search": text, "follow": text,
 }  # fmt: skip
 
 
@@ -127,19 +94,19 @@ def _edit(value: Any) -> dict[str, Any] | None:
     return {name: _EDITS[name](given) for name, given in value.items()}
 
 
-_ASKS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
-    "types": _fields(),
-    "counts": _fields(),
-    "open": _fields(text=_text, edit=_edit, size=_whole(_PAGE)),
-    "page": _fields(text=_text, after=_after, size=_whole(_PAGE)),
-    "count": _fields(text=_text),
-    "facets": _fields(text=_text),
-    "suggest": _fields(text=_text, property=_text, typed=_text),
-    "links": _fields(text=_text),
-    "card": _fields(type=_text, key=_text),
-    "links_of": _fields(type=_text, key=_text),
-    "lineage": _fields(type=_text),
-    "near": _fields(type=_text, key=_text, link=_text, limit=_whole(_NEAR)),
+ASKS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "types": fields(),
+    "counts": fields(),
+    "open": fields(text=text, edit=_edit, size=whole(_PAGE)),
+    "page": fields(text=text, after=_after, size=whole(_PAGE)),
+    "count": fields(text=text),
+    "facets": fields(text=text),
+    "suggest": fields(text=text, property=text, typed=text),
+    "links": fields(text=text),
+    "card": fields(type=text, key=text),
+    "links_of": fields(type=text, key=text),
+    "lineage": fields(type=text),
+    "near": fields(type=text, key=text, link=text, limit=whole(_NEAR)),
 }
 
 
@@ -154,8 +121,8 @@ class Explorer(anywidget.AnyWidget):
         address: of a dashboard that opens `?objects=TEXT`; '.' for the page itself, as under voila; '' when there is none.
     """
 
-    _esm = Path(__file__).with_name("explorer.js")
-    _css = Path(__file__).with_name("explorer.css")
+    _esm = beside("explorer.js") + "\nexport default { render: explorer };\n"
+    _css = beside("explorer.css")
 
     start = traitlets.Unicode("").tag(sync=True)
     address = traitlets.Unicode("").tag(sync=True)
@@ -173,9 +140,7 @@ class Explorer(anywidget.AnyWidget):
         self._browse = browse
         self._live = is_live() if live is None else live
         self._lock = threading.Lock()
-        self._newest: dict[str, str] = {}  # kind of question -> id of the last one
-        self._waiting: dict[str, str] = {}  # kind of question -> id of the one that waits behind another
-        self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in _ASKS}
+        self._desk = Desk("explorer", ASKS, self._answer, browse.stop, live=self._live)
         self._serial = 0
         self._closed = False
         dashboard = os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
@@ -187,38 +152,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _hear(self, _: Any, message: Any, buffers: Sequence[Any]) -> None:
         """Read one message; it runs in the thread of its kind, where the newest wins."""
-        if not isinstance(message, dict) or not isinstance(message.get("id"), str) or len(message["id"]) > 64:
-            return  # there is nobody to answer
-        asked_by, kind = message["id"], message.get("ask")
-        try:
-            if not isinstance(kind, str) or kind not in _ASKS:
-                raise UsageError(f"the explorer is not asked {str(kind)[:40]!r}")
-            values = _ASKS[kind]({name: value for name, value in message.items() if name not in ("id", "ask")})
-        except SkyGraphError as error:
-            self._answer({"id": asked_by, "error": _said(error)})
-            return
-        with self._lock:
-            self._newest[kind] = asked_by
-            passed_over = self._waiting.pop(kind, None)
-            busy = self._tasks[kind].busy
-            if busy:
-                self._waiting[kind] = asked_by
-        if passed_over is not None:
-            self._answer({"id": passed_over, "gone": True})
-        if busy:
-            self._browse.stop(kind)
-        self._tasks[kind].start(lambda: self._ask(kind, asked_by, values), self._answer, queue=True)
-
-    def _ask(self, kind: str, asked_by: str, values: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            if self._waiting.get(kind) == asked_by:
-                del self._waiting[kind]
-        try:
-            answer = {"id": asked_by, "answer": getattr(self._browse, kind)(**values)}
-        except Exception as error:
-            answer = {"id": asked_by, "error": _said(error)}
-        with self._lock:
-            return answer if self._newest.get(kind) == asked_by else {"id": asked_by, "gone": True}
+        self._desk.hear(message, lambda kind, values: getattr(self._browse, kind)(**values))
 
     def _answer(self, message: dict[str, Any]) -> None:
         if not self._closed and self.comm is not None:
@@ -239,19 +173,16 @@ class Explorer(anywidget.AnyWidget):
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
-        return all([task.wait(timeout_s) for task in self._tasks.values()])
+        return self._desk.wait(timeout_s)
 
     def close(self) -> None:
         """Take the widget off the screen; what it was asking is ended."""
-        if "_tasks" not in self.__dict__ or self._closed:
+        if "_desk" not in self.__dict__ or self._closed:
             return
         self._closed = True
         if self._unwatch is not None:
             self._unwatch()
-        for kind, task in self._tasks.items():
-            if task.busy:
-                self._browse.stop(kind)
-            task.close()
+        self._desk.close()
         self._browse.close()
         if self.comm is not None:
             layout = self.layout
@@ -285,15 +216,3 @@ class Explorer(anywidget.AnyWidget):
         if data is not None:
             data["text/plain"] = repr(self)
         return bundle
-
-
-def _nothing(_: Any) -> None:
-    """Say nothing: each question answers for itself."""
-
-
-def _said(error: BaseException) -> dict[str, str]:
-    """An error as one line and what to do; of a foreign one its class and first line."""
-    if isinstance(error, SkyGraphError):
-        return {"message": " ".join(error.message.split())[:1000], "hint": error.hint or ""}
-    first = (str(error).strip().splitlines() or [""])[0][:500]
-    return {"message": f"{type(error).__name__}: {first}" if first else type(error).__name__, "hint": ""}
