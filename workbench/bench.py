@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from workbench.catalog import Catalog, Lineage
     from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.fork import Fork, Forks
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
@@ -624,6 +625,22 @@ class Workbench:
     def object_history(self, type_name: str, key: Any) -> ObjectHistory:
         """Every recorded version of one object."""
         return self.eidolon.show(type_name, key)
+
+    # --- what if
+
+    @cached_property
+    def forks(self) -> Forks:
+        """The forks of this workspace."""
+        from workbench.fork import Forks
+
+        return Forks(self.lake, self.transforms, lambda: self.live.ontology, self.settings.state_dir / "forks")
+
+    def fork(self, name: str) -> Fork:
+        """A branch of the lake's state to try something in: the one of this name, or a new one of the base as it is now.
+
+        `fork.edit` and `fork.keep` change its rows, `fork.build()` makes its marts, `fork.diff()` compares, `fork.drop()` ends it.
+        """
+        return self.forks.open(name)
 
     # --- backups
 

@@ -92,13 +92,13 @@ def test_a_time_beside_itself_marks_nothing(times: Times) -> None:
 def test_changes_and_the_life_of_an_object(times: Times) -> None:
     found = times.changes("1", "2", "Item")
     assert [(c["kind"], c["key"]) for c in found["changes"] if not c["link"]] == [("added", "3"), ("removed", "2"), ("changed", "1")]
-    assert times.changes("1", "2", "")["total"] == 5
+    assert times.changes("1", "2", "")["total"] == 6
     life = times.life("Item", "1")["versions"]
     assert [(v["label"], v["kind"]) for v in life] == [("after", "changed"), ("before", "added")]
     assert life[0]["properties"] == [{"name": "price", "old": "1.90", "new": "2.10"}]
     assert times.life("Item", "77") == {"versions": [], "more": 0}
     assert [m["label"] for m in times.moments("")["moments"]] == ["before", "after"]
-    assert [(m["value"], m["count"]) for m in times.moments("1")["moments"]] == [("2", 5)]
+    assert [(m["value"], m["count"]) for m in times.moments("1")["moments"]] == [("2", 6)]
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1; drop table x", "٣", "9" * 30])

@@ -28,7 +28,7 @@ def test_importing_the_package_loads_no_ipywidgets() -> None:
 
 
 def test_a_widget_has_a_plain_text_rendering(keep: Callable[[Any], Any]) -> None:
-    bundle = keep(Twin(Nothing(), live=False))._repr_mimebundle_()
+    bundle, _ = keep(Twin(Nothing(), live=False))._repr_mimebundle_()
     assert bundle["text/plain"] == "Twin: 0 snapshots"
     assert "application/vnd.jupyter.widget-view+json" in bundle
 

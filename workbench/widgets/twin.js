@@ -157,16 +157,25 @@ function twin({ model, el }) {
   };
 
   async function drawList(a, b, counts) {
-    let found;
+    let found, only = "";
     try {
       found = await own.ask("changes", { a, b, type: counts.type });
     } catch (error) {
       return fail(error);
     }
     if (closed || shown !== counts.type) return;
-    const changes = found.changes.filter((c) => c.type === counts.type);
-    const total = counts.added + counts.removed + counts.changed;
-    fill(list, h("table", {}, h("thead", {}, h("tr", {}, ["", counts.type, "what"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, changes.map((c) => h("tr", {},
+    const all = found.changes.filter((c) => c.type === counts.type);
+    const draw = () => drawChanges(all.filter((c) => !only || c.kind === only), only ? counts[only] : counts.added + counts.removed + counts.changed, counts, only, (kind) => {
+      only = only === kind ? "" : kind;
+      draw();
+    });
+    draw();
+  }
+
+  function drawChanges(changes, total, counts, only, choose) {
+    fill(list, h("div", { class: "sgw-kinds", role: "group", "aria-label": "kind of change" }, Object.keys(SIGNS).filter((kind) => counts[kind]).map((kind) => h("button", {
+      type: "button", class: "sgw-chip", "data-kind": kind, "aria-expanded": String(only === kind), on: { click: () => choose(kind) },
+    }, h("i", { class: kind }, `${SIGNS[kind]}${number(counts[kind])} ${kind}`)))), h("table", {}, h("thead", {}, h("tr", {}, ["", counts.type, "what"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, changes.map((c) => h("tr", {},
       h("td", {}, h("i", { class: `sgw-kind ${c.kind}` }, `${SIGNS[c.kind]} ${c.kind}`)),
       h("td", {}, c.link ? cut(c.title, 80) : h("button", { type: "button", class: "sgw-open", "data-key": c.key, on: { click: () => openBoth(c) } }, cut(c.title || c.key, 80))),
       h("td", {}, c.kind === "changed" ? c.properties.map((p) => changed(p)) : null))))),
