@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from workbench.catalog import Catalog, Lineage
-    from workbench.eidolon import Eidolon, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.eidolon import Eidolon, Events, ObjectHistory, Snapshot, SnapshotList, TwinDiff
     from workbench.fork import Fork, Forks
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
@@ -304,7 +304,7 @@ class Workbench:
         """Where objects are read: the current model over the tables that are in the lake."""
         from workbench.ontology import Store
 
-        return Store(self.lake, self.ontology, self.transforms.relations())
+        return Store(self.lake, self.ontology, self.transforms.relations(), past=self.eidolon.past)
 
     def objects(self, type_name: str) -> ObjectSet:
         """The objects of a type, lazy: `bench.objects("Customer").where(country="Brazil").linked("invoices")`.
@@ -314,17 +314,21 @@ class Workbench:
         """
         return self.store.objects(type_name)
 
-    def object(self, type_name: str, key: Any) -> ObjectCard:
-        """One object with its links.
+    def object(self, type_name: str, key: Any, *, as_of: Any = None) -> ObjectCard:
+        """One object with its links; `as_of` a point as it was then (see `store_at`).
 
         Raises:
             UnknownName: no such type or key; names the nearest.
         """
-        return self.store.object(type_name, key)
+        return self.store_at(as_of).object(type_name, key)
 
-    def links(self, type_name: str, key: Any, link: str) -> ObjectSet:
+    def store_at(self, point: Any = None) -> Store:
+        """Where objects are read as they were at a point: a snapshot by number, label or id, or a time; None or '' is now."""
+        return self.store if point is None or point == "" else self.store.at_point(point)
+
+    def links(self, type_name: str, key: Any, link: str, *, as_of: Any = None) -> ObjectSet:
         """The objects one hop away from one object."""
-        store = self.store
+        store = self.store_at(as_of)
         store.object(type_name, key)  # an unknown key is an error, not an empty answer
         one = store.objects(type_name)
         return one.where(**{one.object_type.key: one.object_type.parse(one.object_type.key, key)}).linked(link)
@@ -604,9 +608,16 @@ class Workbench:
         """Remember how the objects of these types, or of all, look now."""
         return self.eidolon.take(types, label=label)
 
-    def snapshots(self) -> SnapshotList:
-        """Every snapshot, oldest first."""
-        return self.eidolon.list()
+    def snapshots(self, limit: int = 1_000_000) -> SnapshotList:
+        """The newest snapshots, oldest first."""
+        return self.eidolon.list(limit)
+
+    def events(self, bins: int = 0, since: Any = None, until: Any = None) -> Events:
+        """How many objects and pairs were added, removed and changed, by type, in each snapshot; reads the snapshots' own rows only.
+
+        With `bins`, in so many stretches of time of the same length, for a time slider. `since` and `until` are snapshots or times.
+        """
+        return self.eidolon.events(bins, since, until)
 
     def moments(self) -> list[dict[str, Any]]:
         """The snapshots as the moments of a bar of time, oldest first: `value` is the number, `label`, `count` of what changed."""
@@ -616,7 +627,7 @@ class Workbench:
         ]
 
     def diff(self, a: str | int, b: str | int, *types: str, limit: int = 1_000) -> TwinDiff:
-        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, or the beginning of an id.
+        """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, the beginning of an id, or times.
 
         The counts are of everything; `limit` is how many changes are listed.
         """

@@ -478,6 +478,14 @@ def dbt(bench: Workbench, args: Sequence[str], show: bool = False) -> Answer:
     flag("--facets", help="the most frequent values of each property"),
     flag("--to", help="write them to a file, by its suffix: .csv, .parquet, .jsonl or .arrow", default="", metavar="FILE"),
     flag("--sql", help="show the statement of each step instead of the objects"),
+    flag(
+        "--as-of",
+        dest="as_of",
+        help="as it was then: a snapshot, or a time: 'yesterday 18:00', '2 hours ago', 2026-11-23",
+        default="",
+        metavar="T",
+        completes="snapshot",
+    ),
 )
 def objects(
     bench: Workbench,
@@ -492,13 +500,14 @@ def objects(
     facets: bool = False,
     to: str = "",
     sql: bool = False,
+    as_of: str = "",
 ) -> Answer:
-    """Current objects of a type, or at the end of a path."""
+    """Current objects of a type, or at the end of a path; with --as-of, those of then."""
     if len([asked for asked in (group_by, facets, to, sql) if asked]) > 1:
         raise UsageError("objects answers one of --group-by, --facets, --to and --sql at a time")
     if sum and not group_by:
         raise UsageError("--sum adds up groups", hint="say by which property: --group-by P")
-    found = bench.store.at(type).where(*where).search(search)
+    found = bench.store_at(as_of).at(type).where(*where).search(search)
     if sort:
         found = found.sort(sort)
     if after is not None:
@@ -527,10 +536,11 @@ def _statements(found: ObjectSet) -> Lines:
 
 
 @command("object", arg("type", help="an object type", metavar="TYPE", completes="type"),
-         arg("key", help="its key", metavar="KEY", completes="key"))  # fmt: skip
-def object_(bench: Workbench, type: str, key: str) -> Answer:
-    """One current object with its links."""
-    return bench.object(type, key)
+         arg("key", help="its key", metavar="KEY", completes="key"),
+         flag("--as-of", dest="as_of", help="as it was then: a snapshot, or a time", default="", metavar="T", completes="snapshot"))  # fmt: skip
+def object_(bench: Workbench, type: str, key: str, as_of: str = "") -> Answer:
+    """One current object with its links; with --as-of, as it was then."""
+    return bench.object(type, key, as_of=as_of)
 
 
 @command(
@@ -541,15 +551,18 @@ def object_(bench: Workbench, type: str, key: str) -> Answer:
     flag("--where", help="conditions on the linked objects", nargs="+", action="extend", default=[], metavar="EXPR"),
     flag("--sort", help="a property of the linked objects; -property for the largest first", default="", metavar="P"),
     flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"),
+    flag("--as-of", dest="as_of", help="as it was then: a snapshot, or a time", default="", metavar="T", completes="snapshot"),
 )
-def links(bench: Workbench, type: str, key: str, link: str = "", where: Sequence[str] = (), sort: str = "", limit: int = 50) -> Answer:
+def links(
+    bench: Workbench, type: str, key: str, link: str = "", where: Sequence[str] = (), sort: str = "", limit: int = 50, as_of: str = ""
+) -> Answer:
     """Objects one hop away from an object; without LINK, how many there are by link."""
     if link:
-        found = bench.links(type, key, link).where(*where).limit(limit)
+        found = bench.links(type, key, link, as_of=as_of).where(*where).limit(limit)
         return found.sort(sort) if sort else found
     if where or sort:
         raise UsageError("links counts all objects by link when no LINK is named", hint="name the LINK that --where and --sort are about")
-    card = bench.object(type, key)
+    card = bench.object(type, key, as_of=as_of)
     return Rows(("link", "type", "objects"), tuple((e.name, e.to_type, n) for e, n in card.links), f"{type} has no link")
 
 
@@ -624,10 +637,21 @@ def snapshot_take(bench: Workbench, types: Sequence[str] = (), label: str = "") 
     return bench.snapshot(*types, label=label)
 
 
-@command("snapshot list")
-def snapshot_list(bench: Workbench) -> Answer:
-    """Every snapshot, oldest first."""
-    return bench.snapshots()
+@command("snapshot list", flag("--limit", help="how many (default 50)", type=whole, default=50, metavar="N"))
+def snapshot_list(bench: Workbench, limit: int = 50) -> Answer:
+    """The newest snapshots, oldest first."""
+    return bench.snapshots(limit)
+
+
+@command(
+    "snapshot events",
+    flag("--bins", help="add up in so many stretches of time", type=whole, default=0, metavar="N"),
+    flag("--since", help="from then on: a snapshot, or a time", default=None, metavar="T", completes="snapshot"),
+    flag("--until", help="until then", default=None, metavar="T", completes="snapshot"),
+)
+def snapshot_events(bench: Workbench, bins: int = 0, since: str | None = None, until: str | None = None) -> Answer:
+    """How many objects were added, removed and changed, by type, in each snapshot or stretch of time."""
+    return bench.events(bins, since, until)
 
 
 @command(
@@ -745,7 +769,7 @@ def _physical(bench: Workbench, before: list[str], token: str) -> list[str]:
 
 
 def _snapshots(bench: Workbench, before: list[str], token: str) -> list[str]:
-    return [s.label or str(s.seq) for s in bench.snapshots().snapshots] if _running(bench) else []
+    return [s.label or str(s.seq) for s in bench.snapshots(200).snapshots] if _running(bench) else []
 
 
 def _dbt(bench: Workbench, before: list[str], token: str) -> list[str]:

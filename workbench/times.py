@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.answer import to_json
 from workbench.browse import Browse, _alone, _key, _key_and_title, _page, _shown_columns, _with_test
 from workbench.errors import UnknownName, UsageError
 from workbench.ontology import ObjectSet, Store
-from workbench.ontology.model import ObjectType
+from workbench.ontology.model import ObjectType, Ontology
 from workbench.ontology.query import ObjectQuery, make_condition
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrowseAt", "Times"]
 
+_MOMENTS = 100_000
 _KEPT = 12  # times that stay in memory
 _LISTED = 500  # changes that are listed
 _LIFE = 200  # versions of one object
@@ -82,7 +84,7 @@ class BrowseAt(Browse):
                 "type": kind.name, "key": key, "title": key, "text": "", "command": "", "python": "", "properties": [], "links": [],
                 "warnings": [], "absent": True,
             }  # fmt: skip
-        if there is None or kind.model not in there.relations:
+        if there is None or not _is_built(there, type):
             return answer
         try:
             was = BrowseAt(there, lake=self._lake_of("card"), lakes={}).one(type, key)
@@ -129,7 +131,7 @@ class BrowseAt(Browse):
         mine = _alone(store, kind, kind.parse(kind.key, key)).linked(link)
         rows = _page(mine, max(1, limit), None)["rows"][:limit]
         found = [{"key": row["key"], "title": row["title"]} for row in rows if row["key"] is not None]
-        if there is None or kind.model not in there.relations or mine.object_type.model not in there.relations:
+        if there is None or not _is_built(there, type) or not _is_built(there, mine.object_type.name):
             return {"objects": found}
         self._mark("near", mine.object_type.name, rows)
         theirs = _alone(there, kind, kind.parse(kind.key, key)).linked(link)
@@ -152,8 +154,6 @@ class BrowseAt(Browse):
 
     def _beside(self, kind: str) -> Store | None:
         """The other time's store, over the connection of a kind of question."""
-        from dataclasses import replace
-
         return None if self._other is None else replace(self._other, lake=self._store(kind).lake)
 
     def _order(self, type: str, names: Sequence[str]) -> list[int]:
@@ -168,7 +168,7 @@ class BrowseAt(Browse):
         if there is None or not keys:
             return
         owner = there.ontology.object_type(type)
-        if owner.model not in there.relations:
+        if not _is_built(there, type):
             return
         found = ObjectSet(there, ObjectQuery(owner.name, (make_condition(owner, owner.key, "in", keys),)))
         others = {row["key"]: row["cells"] for row in _page(found, len(keys), None)["rows"]}
@@ -180,6 +180,10 @@ class BrowseAt(Browse):
                 row["mark"] = self._only
             elif was := {str(i): cells[i] for i, cell in enumerate(row["cells"]) if cell != cells[i]}:
                 row["mark"], row["was"] = "changed", was
+
+
+def _is_built(store: Store, type: str) -> bool:
+    return store.ontology.object_type(type).model in store.relations
 
 
 def _reorder(rows: Sequence[dict[str, Any]], order: Sequence[int]) -> None:
@@ -210,12 +214,12 @@ class Times:
         self._eidolon, self._make_lake = eidolon, lake
         self._lock = threading.Lock()
         self._lakes: dict[str, dict[str, Lake]] = {"at": {}, "from": {}}
-        self._stores: OrderedDict[int, Store] = OrderedDict()
+        self._stores: OrderedDict[int, tuple[Ontology, Store]] = OrderedDict()
         self._properties: dict[tuple[int, int, str], frozenset[str]] = {}
 
     def moments(self, since: str) -> dict[str, Any]:
         """The snapshots after one, oldest first, or all: `value`, `label`, `taken_at`, `count` of what changed, `objects`."""
-        taken = self._eidolon.list().snapshots
+        taken = self._eidolon.list(_MOMENTS).snapshots
         after = _number(since) if since else 0
         return {"moments": [_moment(s) for s in taken if s.seq > after]}
 
@@ -292,12 +296,14 @@ class Times:
         ontology = self._eidolon.ontology()
         with self._lock:
             held = self._stores.get(seq)
-            if held is not None and held.ontology is ontology:
+            if held is not None and held[0] is ontology:
                 self._stores.move_to_end(seq)
-                return held
-        made = Store(self._eidolon.lake, ontology, self._eidolon.relations_at(seq))
+                return held[1]
+        past = self._eidolon.past(seq, Store(self._eidolon.lake, ontology, {}))
+        # the time comes with each question, so the texts of sets say nothing of it; a type that was not known then is not built
+        made = replace(past, relations=dict(past.relations), as_of=None, past=None, now=None)
         with self._lock:
-            self._stores[seq] = made
+            self._stores[seq] = (ontology, made)
             while len(self._stores) > _KEPT:
                 self._stores.popitem(last=False)
         return made

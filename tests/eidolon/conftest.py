@@ -57,7 +57,12 @@ class Shop:
         self.lake.insert(f"shop.{table}", pa.Table.from_pylist([dict(r) for r in rows], schema=_ARROW[table]))
 
     def history_rows(self) -> int:
-        return int(self.lake.scalar("select count() from eidolon.object_history"))
+        """Rows of the tables of all parts: one for each object or pair in each snapshot in which it changed."""
+        return sum(
+            int(self.lake.scalar(f"select count() from eidolon.`{t}`"))
+            for t in self.lake.tables("eidolon")
+            if t.startswith(("object_", "link_"))
+        )
 
 
 @pytest.fixture

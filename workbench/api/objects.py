@@ -49,6 +49,10 @@ Limit = Annotated[
 ]
 After = Annotated[str, Query(description="the cursor in `next` of the page before")]
 Count = Annotated[bool, Query(description="also say how many there are in all")]
+AsOf = Annotated[
+    str,
+    Query(description="as it was then: a snapshot by number, label or id, or a time: 2026-11-23 18:00, yesterday 18:00, 2 hours ago (UTC)"),
+]
 Form = Annotated[
     Literal["json", "csv", "jsonl", "parquet", "arrow"], Query(description="a page as JSON, or a whole file that the lake writes")
 ]
@@ -62,6 +66,7 @@ class ObjectPage(BaseModel):
     next: str | None = Field(description="the address of the next page, also in the header Link; null on the last one")
     total: int | None = Field(default=None, description="with count=true: how many there are in all")
     text: str = Field(description="the short text of this set: `skygraph objects TEXT` shows the same")
+    as_of: dict[str, Any] | None = Field(default=None, description="with as_of: the snapshot whose state this is")
     warnings: list[str] = Field(default=[], description="what to know before trusting the rows: a property without a column any more")
 
 
@@ -136,34 +141,34 @@ def read_set(
     bench: Bench, request: Request,
     text: Annotated[str, Query(min_length=1, description="the short text of a set: Customer[country=Brazil]/invoices[total>10]/lines")],
     where: Where = [], search: Search = "", sort: Sort = "", limit: Limit = None, after: After = "", count: Count = False,  # noqa: B006
-    format: Form = "json",
+    format: Form = "json", as_of: AsOf = "",
 ) -> Response:  # fmt: skip
     """The objects that a short text stands for: of a type, or those that whole sets of others lead to."""
-    return _answer(request, _narrowed(bench.store.at(text), where, search, sort), limit, after, count, format)
+    return _answer(request, _narrowed(bench.store_at(as_of).at(text), where, search, sort), limit, after, count, format)
 
 
 @router.get("/objects/{type}", response_model=ObjectPage, responses=_FILES)
 def read_objects(
     bench: Bench, request: Request, type: Name, where: Where = [], search: Search = "", sort: Sort = "", limit: Limit = None,  # noqa: B006
-    after: After = "", count: Count = False, format: Form = "json",
+    after: After = "", count: Count = False, format: Form = "json", as_of: AsOf = "",
 ) -> Response:  # fmt: skip
     """Current objects of a type, a page at a time: any page costs the same. Or all of them as a file."""
-    return _answer(request, _narrowed(bench.objects(type), where, search, sort), limit, after, count, format)
+    return _answer(request, _narrowed(bench.store_at(as_of).objects(type), where, search, sort), limit, after, count, format)
 
 
 @router.get("/objects/{type}/{key}", response_model=ObjectAnswer, responses=_AS_YOU_HAVE_IT)
-def read_object(bench: Bench, request: Request, type: Name, key: Name) -> Response:
-    """One current object, with the number of objects that each of its links leads to."""
-    return reply(request, bench.object(type, key))
+def read_object(bench: Bench, request: Request, type: Name, key: Name, as_of: AsOf = "") -> Response:
+    """One current object, with the number of objects that each of its links leads to; with `as_of`, as it was then."""
+    return reply(request, bench.object(type, key, as_of=as_of))
 
 
 @router.get("/objects/{type}/{key}/links/{link}", response_model=ObjectPage, responses=_FILES)
 def read_links(
     bench: Bench, request: Request, type: Name, key: Name, link: Name, where: Where = [], search: Search = "", sort: Sort = "",  # noqa: B006
-    limit: Limit = None, after: After = "", count: Count = False, format: Form = "json",
+    limit: Limit = None, after: After = "", count: Count = False, format: Form = "json", as_of: AsOf = "",
 ) -> Response:  # fmt: skip
     """The objects one hop away from an object."""
-    return _answer(request, _narrowed(bench.links(type, key, link), where, search, sort), limit, after, count, format)
+    return _answer(request, _narrowed(bench.links(type, key, link, as_of=as_of), where, search, sort), limit, after, count, format)
 
 
 @router.get("/groups/{type}", response_model=GroupsAnswer, responses=_AS_YOU_HAVE_IT)
@@ -176,9 +181,10 @@ def read_groups(
     where: Where = [],  # noqa: B006
     search: Search = "",
     limit: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = _PAGE,
+    as_of: AsOf = "",
 ) -> Response:
     """How many objects there are for each value of a property, the largest count first, with sums."""
-    return reply(request, _narrowed(bench.objects(type), where, search, "").group_by(by, sums=tuple(sum), limit=limit))
+    return reply(request, _narrowed(bench.store_at(as_of).objects(type), where, search, "").group_by(by, sums=tuple(sum), limit=limit))
 
 
 @router.get("/facets/{type}", response_model=FacetsAnswer, responses=_AS_YOU_HAVE_IT)
@@ -191,9 +197,10 @@ def read_facets(
     search: Search = "",
     top: Annotated[int, Query(ge=1, le=100, description="how many values of each")] = 10,
     budget_s: Annotated[float, Query(ge=0.01, le=30, description="seconds; what takes longer is sampled, and says so")] = 0.5,
+    as_of: AsOf = "",
 ) -> Response:
     """The most frequent values of some properties; exact within the budget, else of a sample and marked so."""
-    found = _narrowed(bench.objects(type), where, search, "").facets(*property, budget_s=budget_s, top=top).to_dict()
+    found = _narrowed(bench.store_at(as_of).objects(type), where, search, "").facets(*property, budget_s=budget_s, top=top).to_dict()
     del found["elapsed_s"]  # the same answer has the same tag, however long it took
     return reply(request, found)
 
@@ -222,6 +229,8 @@ def _answer(request: Request, objects: ObjectSet, limit: int | None, after: str,
     data = {"type": objects.object_type.name, "rows": page.rows.to_pylist(), "next": following, "text": objects.text}
     if count:
         data["total"] = objects.whole.count()
+    if objects.store.as_of:
+        data["as_of"] = objects.store.as_of.to_dict()
     if said := objects.warnings:
         data["warnings"] = said
     return reply(request, data, headers={"Link": f'<{following}>; rel="next"'} if following else None)

@@ -1,14 +1,24 @@
-"""Eidolon: the state of objects over time, kept as snapshots, and what changed between two of them.
-
-It owns the database `eidolon`: `object_history` with one row per object (or pair of a many-to-many link) per snapshot in
-which it changed, and `snapshots` with one row per snapshot, written last. It reads the models of the ontology as they are
-in the lake; it does not build them, does not sync, and never writes outside its database.
-"""
-
-from __future__ import annotations
-
-from workbench.eidolon.answers import Snapshot, SnapshotList
-from workbench.eidolon.diff import Change, ObjectHistory, PropertyChange, TwinDiff, apply
+from workbench.eidolon.answers import Events, Snapshot, SnapshotList
+from workbench.eidolon.diff import Behind, Change, ObjectHistory, PropertyChange, TwinDiff, apply, compose
+from workbench.eidolon.history import Trace
+from workbench.eidolon.retention import HistorySize, PruneReport
 from workbench.eidolon.snapshot import Eidolon
+from workbench.eidolon.transfer import ExportReport
 
-__all__ = ["Change", "Eidolon", "ObjectHistory", "PropertyChange", "Snapshot", "SnapshotList", "TwinDiff", "apply"]
+__all__ = [
+    "Behind",
+    "Change",
+    "Eidolon",
+    "Events",
+    "ExportReport",
+    "HistorySize",
+    "ObjectHistory",
+    "PropertyChange",
+    "PruneReport",
+    "Snapshot",
+    "SnapshotList",
+    "Trace",
+    "TwinDiff",
+    "apply",
+    "compose",
+]

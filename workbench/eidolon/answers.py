@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
 from workbench.eidolon.history import Part
 
-__all__ = ["Snapshot", "SnapshotList"]
+__all__ = ["Event", "Events", "Snapshot", "SnapshotList"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Snapshot(Answer):
     removed: int
     changed: int
     skipped: tuple[str, ...] = ()  # said once, when it is taken: what had no table in the lake
+    events: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)  # added, removed, changed by the tag of a part
 
     @property
     def name(self) -> str:
@@ -93,9 +94,10 @@ class Snapshot(Answer):
 
 @dataclass(frozen=True)
 class SnapshotList(Answer):
-    """All snapshots, newest last."""
+    """Snapshots, newest last; `total` is how many there are in all."""
 
     snapshots: tuple[Snapshot, ...]
+    total: int = 0
 
     def to_dict(self) -> list[dict[str, Any]]:
         """A snapshot each, newest last."""
@@ -120,4 +122,53 @@ class SnapshotList(Answer):
                 for s in self.snapshots
             ],
             empty="no snapshot yet; take one with skygraph snapshot take",
+            note=f"the newest {len(self.snapshots):,} of {self.total:,}" if len(self.snapshots) < self.total else "",
         )
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to the objects of a type, or the pairs of a link, in one snapshot or in a stretch of time.
+
+    `since` and `until` are its ends: of a snapshot both are when it was taken. `seq` is the snapshot, or the last one of the stretch.
+    """
+
+    since: dt.datetime
+    until: dt.datetime
+    seq: int
+    type: str
+    link: bool
+    added: int
+    removed: int
+    changed: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.added + self.removed + self.changed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as data."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Events(Answer):
+    """Changes over time, oldest first; a type that did not change in a stretch is not in it. `snapshots` is how many there were."""
+
+    events: tuple[Event, ...]
+    snapshots: int
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """`events`, `snapshots`, `since`, `until`."""
+        return {"events": [e.to_dict() for e in self.events], "snapshots": self.snapshots, "since": self.since, "until": self.until}
+
+    def blocks(self) -> Iterator[Block]:
+        """A row per type and stretch."""
+        rows = [
+            [e.until.replace(microsecond=0), f"#{e.seq}", f"{e.type} (link)" if e.link else e.type, e.added, e.removed, e.changed]
+            for e in self.events
+        ]
+        yield Grid(["until", "snapshot", "type", "added", "removed", "changed"], rows, empty="nothing changed")

@@ -7,8 +7,8 @@ here, and the same as a property that is not there.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from workbench.eidolon.answers import Snapshot
 
 __all__ = [
+    "Behind",
     "Change",
     "ChangeKind",
     "Counts",
+    "LinkCount",
     "ObjectHistory",
     "PropertyChange",
+    "PropertyCount",
     "State",
     "TwinDiff",
     "Version",
     "apply",
-    "fold_versions",
+    "compose",
     "property_changes",
 ]
 
@@ -64,6 +67,12 @@ class Change:
     title: str
     link: bool
     properties: tuple[PropertyChange, ...]
+    runs: tuple[str, ...] = ()  # the sync runs that brought the rows behind it, where the model's rows can be told by their key
+    true_at: dt.datetime | None = None  # when the source says that it became so
+
+    def titled(self, title: str) -> Change:
+        """The same change under another title."""
+        return replace(self, title=title)
 
     def to_dict(self) -> dict[str, Any]:
         """The change as data."""
@@ -74,18 +83,24 @@ class Change:
             "title": self.title,
             "link": self.link,
             "properties": [p.to_dict() for p in self.properties],
+            "runs": list(self.runs),
+            "true_at": self.true_at,
         }
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of a type (or a link's pairs) were added, removed and changed."""
+    """How many of a type (or a link's pairs) were added, removed and changed.
+
+    `runs` says which sync run brought how many of the rows behind them, where that is known.
+    """
 
     type: str
     link: bool
     added: int = 0
     removed: int = 0
     changed: int = 0
+    runs: Mapping[str, int] = field(default_factory=dict)  # sync run to how many of these it brought
 
     @property
     def total(self) -> int:
@@ -94,7 +109,58 @@ class Counts:
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as data."""
-        return {"type": self.type, "link": self.link, "added": self.added, "removed": self.removed, "changed": self.changed}
+        counts = {"type": self.type, "link": self.link, "added": self.added, "removed": self.removed, "changed": self.changed}
+        return {**counts, "runs": dict(self.runs)} if self.runs else counts
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A sync run that wrote to a raw table under the model of a type between two states of it.
+
+    `objects` is how many of the changes are of a row that this run brought; 0 where rows cannot be told by the objects' key, or where
+    the change came by another table: then the run is one of those that may be behind it.
+    """
+
+    run_id: str
+    table: str
+    finished_at: dt.datetime
+    inserted: int
+    deleted: int
+    type: str = ""
+    link: bool = False
+    objects: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as data."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class LinkCount:
+    """How many pairs of objects a link came to lead between, and how many it no longer does."""
+
+    link: str
+    from_type: str
+    to_type: str
+    gained: int
+    lost: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """`link`, `from_type`, `to_type`, `gained`, `lost`."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class PropertyCount:
+    """In how many changed objects of a type a property has another value."""
+
+    type: str
+    property: str
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """`type`, `property`, `count`."""
+        return dict(self.__dict__)
 
 
 def property_changes(old: Mapping[str, str | None], new: Mapping[str, str | None]) -> tuple[PropertyChange, ...]:
@@ -131,6 +197,26 @@ def apply(state: State, changes: Iterable[Change]) -> State:
     return after
 
 
+def compose(first: Iterable[Change], second: Iterable[Change]) -> tuple[Change, ...]:
+    """The changes that do what `first` and then `second` do. What comes out as it was is none."""
+    found: dict[tuple[bool, str, str], Change] = {(c.link, c.type, c.key): c for c in first}
+    for change in second:
+        at = (change.link, change.type, change.key)
+        before = found.pop(at, None)
+        if before is None:
+            found[at] = change
+            continue
+        old = {**{p.name: p.old for p in change.properties}, **{p.name: p.old for p in before.properties}}
+        new = {**{p.name: p.new for p in before.properties}, **{p.name: p.new for p in change.properties}}
+        was, now = before.kind != "added", change.kind != "removed"
+        kind: ChangeKind = "changed" if was and now else "removed" if was else "added"
+        properties = property_changes(old, new)
+        if (was or now) and (properties or kind != "changed"):
+            runs = tuple(sorted({*before.runs, *change.runs}))
+            found[at] = replace(change, kind=kind, properties=properties, runs=runs, title=change.title if now else before.title)
+    return tuple(found.values())
+
+
 @dataclass(frozen=True)
 class TwinDiff(Answer):
     """What changed from snapshot `a` to snapshot `b`. Counts are exact; `changes` may be the first of more."""
@@ -140,6 +226,9 @@ class TwinDiff(Answer):
     counts: tuple[Counts, ...]
     changes: tuple[Change, ...]
     not_covered: tuple[str, ...] = ()  # types and links that only one of the two snapshots covers
+    cells: tuple[PropertyCount, ...] = ()  # what changed most, first
+    links: tuple[LinkCount, ...] = ()  # of every link, those of a join too
+    behind: tuple[Behind, ...] = ()  # the sync runs
 
     @property
     def total(self) -> int:
@@ -158,6 +247,9 @@ class TwinDiff(Answer):
             "b": self.b.reference(),
             "counts": [c.to_dict() for c in self.counts],
             "changes": [c.to_dict() for c in self.changes],
+            "cells": [c.to_dict() for c in self.cells],
+            "links": [link.to_dict() for link in self.links],
+            "behind": [run.to_dict() for run in self.behind],
             "total": self.total,
             "truncated": self.truncated,
             "not_covered": list(self.not_covered),
@@ -176,6 +268,20 @@ class TwinDiff(Answer):
             yield Grid(
                 ["type", "added", "removed", "changed"],
                 [[_type(c.type, c.link), c.added, c.removed, c.changed] for c in self.counts if c.total],
+            )
+        if self.cells and self.total > _SHOWN:  # of fewer, the list says it
+            yield Grid(["type", "property", "changed objects"], [[c.type, c.property, c.count] for c in self.cells[:10]])
+        pairs = {c.type for c in self.counts if c.link}  # those are among the counts
+        if links := [k for k in self.links if (k.gained or k.lost) and k.link not in pairs]:
+            yield Grid(["link", "from", "to", "gained", "lost"], [[k.link, k.from_type, k.to_type, k.gained, k.lost] for k in links])
+        if self.behind:
+            yield Grid(
+                ["sync run", "table", "finished", "rows", "type", "objects by it"],
+                [
+                    [r.run_id[:8], r.table, r.finished_at.replace(microsecond=0), r.inserted + r.deleted, r.type, r.objects or ""]
+                    for r in self.behind[:10]
+                ],
+                note=f"the first 10 of {len(self.behind):,} runs" if len(self.behind) > 10 else "",
             )
         same = [_type(c.type, c.link) for c in self.counts if not c.total]
         if not self.counts:
@@ -216,6 +322,8 @@ class Version:
     kind: ChangeKind
     title: str
     properties: tuple[PropertyChange, ...]
+    runs: tuple[str, ...] = ()
+    true_at: dt.datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The version as data."""
@@ -226,21 +334,9 @@ class Version:
             "kind": self.kind,
             "title": self.title,
             "properties": [p.to_dict() for p in self.properties],
+            "runs": list(self.runs),
+            "true_at": self.true_at,
         }
-
-
-def fold_versions(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str]) -> tuple[Version, ...]:
-    """History rows of one object, oldest first, as what each of them changed."""
-    found: list[Version] = []
-    before: Mapping[str, str | None] = {}
-    for row in rows:
-        after: Mapping[str, str | None] = dict(row["properties"])
-        is_there = bool(found) and found[-1].kind != "removed"
-        kind: ChangeKind = "removed" if row["_deleted"] else "changed" if is_there else "added"
-        seq = int(row["seq"])
-        found.append(Version(seq, labels.get(seq, ""), row["taken_at"], kind, row["title"], property_changes(before, after)))
-        before = after
-    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""The text of SQL over `eidolon`: what the state of a part is now, what it was, and which of its keys changed.
+"""The text of SQL over `eidolon`: what the state of a part is now, what it was, and what changed between two numbers.
 
-Pure. A *part* is what a snapshot covers: the objects of a type, or the pairs of a many-to-many link. Its state is a set of
-rows `key`, `title`, `properties`, `hash`. Values are kept as text, exactly; a property without a value is the same as a
-property that is not there, so a new empty column or another order of columns changes no object.
+Pure. A *part* is what a snapshot covers: the objects of a type, or the pairs of a many-to-many link. Each part has one table, a row
+per version: the key in `_k0`, `_k1` ..., each property in a typed column of its name, `_hash` over all of them, and the numbers of
+the snapshots between which it was true, `_from` up to and without `_to` (`OPEN` while it still is). A key that is gone has a row whose
+interval is empty: it says when, and by which run.
+
+A property whose type changed has a second column, `name~2`, and so on; a row has its value in one of them. Values are the same when
+their texts are, so another order of columns, a new empty column or a wider type changes no object.
 """
 
 from __future__ import annotations
@@ -11,35 +15,29 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from workbench.lake.sql import Column, Placement, create_replacing, quote, quote_table, quote_text
-from workbench.ontology.model import LinkType, ObjectType, Via
+from workbench.ontology.model import LinkType, ObjectType
+from workbench.ontology.values import bare_type
 
-__all__ = [
-    "HISTORY_TABLE",
-    "SNAPSHOTS_TABLE",
-    "Part",
-    "as_of",
-    "change_counts",
-    "changes",
-    "content_id",
-    "create_tables",
-    "insert_changes",
-    "link_relation_as_of",
-    "link_state",
-    "object_state",
-    "relation_as_of",
-    "text_of",
-]
+__all__ = ["OPEN", "OWN", "SNAPSHOTS_TABLE", "Layout", "Part", "State", "Trace", "content_id", "text_of", "value_of"]
 
-HISTORY_TABLE = "eidolon.object_history"
 SNAPSHOTS_TABLE = "eidolon.snapshots"
+OPEN = 2**32 - 1  # `_to` of what is still true
 
-_HISTORY = quote_table(HISTORY_TABLE)
+# what every table of a part has after its keys and before its properties
+OWN: tuple[Column, ...] = (
+    Column("_hash", "UInt64"),
+    Column("_from", "UInt32"),
+    Column("_to", "UInt32"),
+    Column("_run_id", "LowCardinality(String)"),
+    Column("_true_at", "Nullable(DateTime64(3, 'UTC'))"),
+)
+_OWN_NAMES = {c.name for c in OWN}
 
-# what a property is read as when a snapshot was taken before its column was there
+# what a property is read as when it had no column
 _DEFAULT_TYPES: Mapping[str, str] = {
     "integer": "Int64",
     "decimal": "Decimal(38, 10)",
@@ -66,55 +64,55 @@ class Part:
         """The part as one word, types and links told apart."""
         return f"{self.kind}:{self.name}"
 
+    @property
+    def table(self) -> str:
+        """The table of its versions."""
+        return f"eidolon.{self.kind}_{self.name}"
 
-# --- tables
+    @staticmethod
+    def parse(tag: str) -> Part:
+        """The part of a tag.
+
+        >>> Part.parse("link:contains")
+        Part(name='contains', kind='link')
+        """
+        kind, _, name = tag.partition(":")
+        return Part(name, "link" if kind == "link" else "object")
 
 
-def create_tables(placement: Placement) -> list[str]:
-    """The DDL of both tables; every statement can run again.
+@dataclass(frozen=True)
+class Trace:
+    """Where the rows behind the objects of a type stand: a raw table with the same key, and its column that says when it was true."""
 
-    No two rows of the history have the same key, unless a row was written twice: then they are equal and merge.
-    """
-    history = [
-        Column("type", "LowCardinality(String)"),
-        Column("kind", "LowCardinality(String)"),
-        Column("key", "String"),
-        Column("seq", "UInt64"),
-        Column("taken_at", "DateTime64(3, 'UTC')"),
-        Column("hash", "UInt128"),
-        Column("title", "String"),
-        Column("properties", "Map(LowCardinality(String), Nullable(String))"),
-        Column("_deleted", "UInt8"),
-    ]
-    snapshots = [
+    table: str
+    key: str
+    at: str = ""
+
+
+def snapshots_table(placement: Placement) -> str:
+    """The DDL of the table of snapshots; it can run again."""
+    columns = [
         Column("seq", "UInt64"),
         Column("id", "String"),
         Column("label", "String"),
         Column("taken_at", "DateTime64(3, 'UTC')"),
-        Column("types", "Array(String)"),
         Column("counts", "Map(String, UInt64)"),
         Column("links", "Map(String, UInt64)"),
         Column("added", "UInt64"),
         Column("removed", "UInt64"),
         Column("changed", "UInt64"),
-        # by the tag of a part: the sum of its row hashes, and the columns its properties were read from
-        Column("hashes", "Map(String, String)"),
+        # by the tag of a part: the sum of its row hashes; what its model looked like; since when its model's table was read by it;
+        # the columns its properties were read from; how many were added, removed and changed
+        Column("hashes", "Map(String, UInt64)"),
+        Column("prints", "Map(String, String)"),
+        Column("built_at", "Map(String, DateTime64(3, 'UTC'))"),
         Column("columns", "Map(String, Map(String, String))"),
+        Column("events", "Map(String, Array(UInt64))"),
     ]
-    return [
-        create_replacing(HISTORY_TABLE, history, key=["type", "kind", "key", "seq"], version="seq", placement=placement),
-        f"alter table {_HISTORY}{placement.on_cluster} add index if not exists by_seq seq type minmax granularity 1",
-        create_replacing(SNAPSHOTS_TABLE, snapshots, key=["seq"], version="seq", placement=placement),
-    ]
+    return create_replacing(SNAPSHOTS_TABLE, columns, key=["seq"], version="seq", placement=placement)
 
 
-# --- the state of a part now
-
-
-def _bare(column_type: str) -> str:
-    while found := re.fullmatch(r"(?:Nullable|LowCardinality)\((.*)\)", column_type.strip(), re.DOTALL):
-        column_type = found[1]
-    return column_type.strip()
+# --- values
 
 
 def text_of(expression: str, column_type: str) -> str:
@@ -123,7 +121,7 @@ def text_of(expression: str, column_type: str) -> str:
     >>> text_of("x", "Nullable(Decimal(10, 2))")
     'cast(toDecimalString(x, 2) as Nullable(String))'
     """
-    bare = _bare(column_type)
+    bare = bare_type(column_type)
     text = f"toString({expression})"
     if found := re.fullmatch(r"Decimal\(\d+,\s*(\d+)\)", bare):
         text = f"toDecimalString({expression}, {found[1]})"
@@ -137,182 +135,382 @@ def text_of(expression: str, column_type: str) -> str:
     return f"cast({text} as Nullable(String))"
 
 
-def object_state(object_type: ObjectType, relation: str, columns: Mapping[str, str]) -> str:
-    """A SELECT of the objects of a type as they are now. `columns` are those of the relation, with their types.
-
-    Rows without a key are left out; whether keys are unique is not looked at. Computed properties are not kept: they follow from
-    the others.
-    """
-    names = [p.name for p in object_type.stored]
-    texts = {name: f"p{i}" for i, name in enumerate(names)}
-    # qualified, so that a column called `key` or `p0` is the column and not an alias
-    inner = ",\n        ".join(f"{text_of(f's.{quote(n)}', columns[n])} as {texts[n]}" for n in names)
-    title = texts.get(object_type.title, "pt")
-    if title == "pt":
-        inner += f",\n        cast(toString({object_type.sql(object_type.title, lambda n: f's.{quote(n)}')}) as Nullable(String)) as pt"
-    return (
-        f"select\n    assumeNotNull({texts[object_type.key]}) as key,\n    ifNull({title}, '') as title,\n"
-        f"    {_properties(texts)} as properties,\n    {_hash(texts)} as hash\n"
-        f"from (\n    select\n        {inner}\n    from {relation} as s\n)\nwhere {texts[object_type.key]} is not null"
-    )
-
-
-def link_state(via: Via, relation: str, columns: Mapping[str, str]) -> str:
-    """A SELECT of the pairs of a many-to-many link as they are now, each once; a NULL on either side is no pair.
-
-    The key is a JSON array of both sides; a side of several columns is a JSON array of its own.
-    """
-    sides = [_side([text_of(f"s.{quote(c)}", columns[c]) for c in side.values()]) for side in (via.from_columns, via.to_columns)]
-    texts = {"from": "p0", "to": "p1"}
-    return (
-        "select\n    toJSONString([assumeNotNull(p0), assumeNotNull(p1)]) as key,\n"
-        "    concat(assumeNotNull(p0), ' → ', assumeNotNull(p1)) as title,\n"
-        f"    {_properties(texts)} as properties,\n    {_hash(texts)} as hash\n"
-        f"from (\n    select distinct\n        {sides[0]} as p0,\n        {sides[1]} as p1\n    from {relation} as s\n)\n"
-        "where p0 is not null and p1 is not null"
-    )
-
-
-def _side(texts: Sequence[str]) -> str:
-    if len(texts) == 1:
-        return texts[0]
-    known = " and ".join(f"{t} is not null" for t in texts)
-    return f"if({known}, toJSONString([{', '.join(f'assumeNotNull({t})' for t in texts)}]), null)"
-
-
-def _properties(texts: Mapping[str, str]) -> str:
-    return "map(" + ", ".join(f"{quote_text(name)}, {text}" for name, text in texts.items()) + ")"
-
-
-def _hash(texts: Mapping[str, str]) -> str:
-    """128 bits over names and values; a sum, so that neither order nor absent values count. (A hash of NULL is NULL.)"""
-    one = "ifNull(reinterpretAsUInt128(sipHash128({}, {})), toUInt128(0))"
-    return "toUInt128(" + " + ".join(one.format(quote_text(name), text) for name, text in texts.items()) + ")"
-
-
-# --- writing what changed
-
-
-def insert_changes(state: str) -> str:
-    """An INSERT into the history of every row of a part that differs from its latest version, and of those that are gone.
-
-    Parameters: `type`, `kind`, `seq`, `taken_at`. A row that is gone keeps its title and has no properties.
-    """
-    latest = (
-        f"select key, argMax(tuple(hash, title, _deleted), seq) as last\n        from {_HISTORY}\n"
-        "        where type = {type:String} and kind = {kind:String} and seq < {seq:UInt64}\n        group by key"
-    )
-    return (
-        f"insert into {_HISTORY} (type, kind, key, seq, taken_at, hash, title, properties, _deleted)\n"
-        f"with\n    state as (\n{state}\n    ),\n    latest as (\n        {latest}\n    )\n"
-        "select {type:String}, {kind:String}, key, {seq:UInt64}, {taken_at:DateTime64(3, 'UTC')}, hash, title, properties, 0\n"
-        "from state\nwhere (key, hash) not in (select key, last.1 from latest where last.3 = 0)\n"
-        "union all\n"
-        "select {type:String}, {kind:String}, key, {seq:UInt64}, {taken_at:DateTime64(3, 'UTC')}, toUInt128(0), last.2,\n"
-        "    cast(map() as Map(String, Nullable(String))), 1\n"
-        "from latest\nwhere last.3 = 0 and key not in (select key from state)"
-    )
-
-
-# --- reading the history
-
-_COVERED = "(kind = 'object' and type in {types:Array(String)} or kind = 'link' and type in {links:Array(String)})"
-_UP_TO = "seq <= greatest({a:UInt64}, {b:UInt64})"
-_TOUCHED = f"select kind, type, key from {_HISTORY} where seq > least({{a:UInt64}}, {{b:UInt64}}) and {_UP_TO} and {_COVERED}"
-
-
-def _versions(keys: str, values: str) -> str:
-    """Of each key, its versions as of `a` and as of `b`, and what became of it. A key that never was is all zero."""
-    at_a, at_b = (
-        f"argMaxIf(tuple(1 - _deleted, hash{values}), seq, seq <= {{{side}:UInt64}})" for side in ("a", "b")
-    )  # fmt: skip
-    return (
-        f"select\n    kind,\n    type,\n    key,\n    {at_a} as old,\n    {at_b} as new,\n"
-        "    multiIf(old.1 = 0 and new.1 = 1, 'added', old.1 = 1 and new.1 = 0, 'removed',\n"
-        "        old.1 = 1 and new.1 = 1 and old.2 != new.2, 'changed', '') as change\n"
-        f"from {_HISTORY}\nwhere {_UP_TO} and {_COVERED} and (kind, type, key) in (\n{keys}\n)\n"
-        "group by kind, type, key\nhaving change != ''"
-    )
-
-
-def change_counts() -> str:
-    """A SELECT: per part with changes between `a` and `b`, how many keys were added, removed and changed, and the sums of
-    their row hashes as of both (`lost`, `gained`).
-
-    Parameters: `a`, `b`, and the parts: `types`, `links`. Reads little: the rows in between, by index, and their keys.
-    """
-
-    def total(side: str) -> str:
-        return f"toString(sum(if({side}.1 = 1, reinterpretAsUInt128(sipHash128(key, {side}.2)), toUInt128(0))))"
-
-    return (
-        "select kind, type, countIf(change = 'added') as added, countIf(change = 'removed') as removed,\n"
-        f"    countIf(change = 'changed') as changed, {total('old')} as lost, {total('new')} as gained\n"
-        f"from (\n{_versions(_TOUCHED, '')}\n)\ngroup by kind, type"
-    )
-
-
-def changes() -> str:
-    """A SELECT of the first `limit` changed keys with title and properties as of `a` and `b`.
-
-    Parameters as in `change_counts`, and `limit`. In the order of the parts, then added, removed, changed, then the key,
-    numbers as numbers.
-    """
-    order = (
-        "kind = 'link', if(kind = 'link', indexOf({links:Array(String)}, type), indexOf({types:Array(String)}, type)),\n"
-        "    indexOf(['added', 'removed', 'changed'], change), toInt128OrZero(key), key"
-    )
-    first = f"select kind, type, key from (\n{_versions(_TOUCHED, '')}\n)\norder by {order}\nlimit {{limit:UInt64}}"
-    return (
-        "select kind, type, key, change, old.3 as old_title, new.3 as new_title, old.4 as old_properties,\n"
-        f"    new.4 as new_properties\nfrom (\n{_versions(first, ', title, properties')}\n)\norder by {order}"
-    )
-
-
-def as_of(part: Part, seq: int) -> str:
-    """A SELECT of the state of a part as of a snapshot, whatever the reader does about superseded rows."""
-    return (
-        f"select key, title, properties\nfrom (\n    select key, seq, title, properties, _deleted\n    from {_HISTORY}\n"
-        f"    where type = {quote_text(part.name)} and kind = {quote_text(part.kind)} and seq <= {int(seq)}\n"
-        "    order by key, seq desc\n    limit 1 by key\n)\nwhere _deleted = 0"
-    )
-
-
-def relation_as_of(object_type: ObjectType, columns: Mapping[str, str], seq: int) -> str:
-    """A SELECT of the objects of a type as of a snapshot: the stored properties of the type, in the types that `columns` says
-    they had then. Every property but the key can be NULL; one that had no column then is NULL throughout.
-    """
-    listed = ",\n    ".join(
-        f"{_typed(p.name, columns.get(p.name) or _DEFAULT_TYPES[p.type], is_key=p.name == object_type.key)} as {quote(p.name)}"
-        for p in object_type.stored
-    )
-    return f"select\n    {listed}\nfrom (\n{as_of(Part(object_type.name), seq)}\n) as h"
-
-
-def link_relation_as_of(link: LinkType, columns: Mapping[str, str], seq: int) -> str:
-    """A SELECT of the pairs of a many-to-many link as of a snapshot: the columns of its model that name both sides, as then typed."""
-    assert link.via is not None
-    listed = []
-    for side, named in (("from", link.via.from_columns), ("to", link.via.to_columns)):
-        for place, column in enumerate(named.values(), 1):
-            text = f"h.properties[{quote_text(side)}]"
-            if len(named) > 1:  # a side of several columns is a JSON array
-                text = f"JSONExtractString(assumeNotNull({text}), {place})"
-            listed.append(f"assumeNotNull({_cast(text, columns.get(column) or 'String')}) as {quote(column)}")
-    return f"select\n    {', '.join(listed)}\nfrom (\n{as_of(Part(link.name, 'link'), seq)}\n) as h"
-
-
-def _typed(name: str, column_type: str, *, is_key: bool) -> str:
-    value = _cast(f"h.properties[{quote_text(name)}]", column_type)
-    return f"assumeNotNull({value})" if is_key else value
-
-
-def _cast(text: str, column_type: str) -> str:
-    """A kept text as a value of the type that it had, or NULL."""
-    bare = _bare(column_type)
+def value_of(text: str, column_type: str) -> str:
+    """The opposite of `text_of`: NULL for what is no value of the type."""
+    bare = bare_type(column_type)
     if found := re.match(r"DateTime(64\(\d+)?", bare):
-        text = f"cast({text} as Nullable({'DateTime' + found[1] + ', ' if found[1] else 'DateTime('}'UTC')))"
-    return f"cast({text} as Nullable({bare}))"
+        bare = "DateTime" + (f"{found[1]}, " if found[1] else "(") + "'UTC')"
+    return f"accurateCastOrNull({text}, {quote_text(bare)})"
+
+
+def nullable(column_type: str) -> str:
+    """A column type that can also hold NULL.
+
+    >>> nullable("LowCardinality(String)"), nullable("Nullable(Int8)")
+    ('LowCardinality(Nullable(String))', 'Nullable(Int8)')
+    """
+    if "Nullable(" in column_type:
+        return column_type
+    inner = re.fullmatch(r"LowCardinality\((.*)\)", column_type, re.DOTALL)
+    return f"LowCardinality(Nullable({inner[1]}))" if inner else f"Nullable({column_type})"
+
+
+_SMALL = re.compile(r"Int(8|16|32|64)|UInt(8|16|32)")
+
+
+def key_type(held: str, now: str) -> str:
+    """The type that holds keys of both types.
+
+    >>> key_type("Int32", "Int64"), key_type("Int64", "UInt16"), key_type("Int64", "UUID")
+    ('Int64', 'Int64', 'String')
+    """
+    if held == now:
+        return held
+    return "Int64" if _SMALL.fullmatch(held) and _SMALL.fullmatch(now) else "String"
+
+
+# --- the state of a part now
+
+
+@dataclass(frozen=True)
+class State:
+    """A part as it can be read now: the columns of its keys and of its properties in a relation, with their ClickHouse types."""
+
+    part: Part
+    keys: Mapping[str, str]
+    columns: Mapping[str, str]  # of a type, with that of the key
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is the pairs of a link: each counts once, however often it stands there."""
+        return self.part.kind == "link"
+
+    def key_texts(self, alias: str = "s") -> list[str]:
+        """The keys as text."""
+        return [text_of(f"{alias}.{quote(n)}", t) for n, t in self.keys.items()]
+
+    def select(self, relation: str, layout: Layout) -> str:
+        """The rows as the table of the part has them: keys, properties, `_hash`. Rows without a key are none."""
+        listed = [f"{e} as {quote(f'_k{i}')}" for i, e in enumerate(self.key_values(layout))]
+        listed += [f"s.{quote(name)} as {quote(column)}" for name, column in self.written(layout).items()]
+        listed.append(f"{self._hash()} as _hash")
+        present = " and ".join(f"s.{quote(name)} is not null" for name in self.keys)
+        distinct = "distinct " if self.is_link else ""
+        return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present}"
+
+    def key_values(self, layout: Layout) -> list[str]:
+        """The keys in the types that the table holds them in."""
+        found = []
+        for (name, type_), held in zip(self.keys.items(), layout.key_types, strict=True):
+            value = f"assumeNotNull(s.{quote(name)})"
+            if bare_type(type_) != held:
+                value = f"assumeNotNull({text_of(f's.{quote(name)}', type_)})" if held == "String" else f"cast({value} as {held})"
+            found.append(value)
+        return found
+
+    def written(self, layout: Layout) -> dict[str, str]:
+        """Property to the column that it is written to."""
+        return {} if self.is_link else {n: layout.properties[n][-1] for n in self.columns if n not in self.keys}
+
+    def _hash(self) -> str:
+        """64 bits over names and values; a sum, so that neither order nor absent values count. (A hash of NULL is NULL.)"""
+        texts = {n: text_of(f"s.{quote(n)}", t) for n, t in self.columns.items()}
+        return " + ".join(f"ifNull(cityHash64({quote_text(name)}, {text}), toUInt64(0))" for name, text in texts.items())
+
+    def create(self, placement: Placement) -> str:
+        """The DDL of the table; it can run again."""
+        columns = [Column(f"_k{i}", bare_type(t)) for i, t in enumerate(self.keys.values())]
+        columns += [*OWN]
+        if not self.is_link:
+            columns += [Column(_free(n, ()), t) for n, t in self.columns.items() if n not in self.keys]
+        return create(self.part.table, columns, len(self.keys), placement)
+
+    def alterations(self, layout: Layout) -> list[str]:
+        """What ALTER TABLE must do before the rows can be written: columns to add, columns that must hold NULL from now on."""
+        found, written = [], set()
+        if not self.is_link:
+            for name, type_ in self.columns.items():
+                if name in self.keys:
+                    continue
+                held = layout.properties.get(name, ())
+                column = held[-1] if held else ""
+                if not held or bare_type(layout.columns[column]) != bare_type(type_):
+                    column = _free(name, layout.columns)
+                    found.append(f"add column {quote(column)} {nullable(type_)}")
+                elif "Nullable(" in type_ and "Nullable(" not in layout.columns[column]:
+                    found.append(f"modify column {quote(column)} {nullable(layout.columns[column])}")
+                written.add(column)
+        for columns in layout.properties.values():
+            for column in columns:
+                if column not in written and "Nullable(" not in layout.columns[column]:
+                    found.append(f"modify column {quote(column)} {nullable(layout.columns[column])}")
+        return found
+
+
+def create(table: str, columns: Sequence[Column], key_count: int, placement: Placement) -> str:
+    """The DDL of a table of versions; it can run again."""
+    body = ",\n    ".join(f"{quote(c.name)} {c.type}" for c in columns)
+    order = ", ".join([*(f"_k{i}" for i in range(key_count)), "_from"])
+    return (
+        f"create table if not exists {quote_table(table)}{placement.on_cluster}\n(\n    {body}\n)\n"
+        f"engine = {placement.engine('MergeTree')}\norder by ({order})"
+    )
+
+
+def _free(name: str, taken: Mapping[str, str] | tuple[()]) -> str:
+    """A name for a column of a property."""
+    number, column = 1, f"{name}~1" if name in _OWN_NAMES or re.fullmatch(r"_k\d+", name) else name
+    while column in taken:
+        number += 1
+        column = f"{name}~{number}"
+    return column
+
+
+# --- the table of a part
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The table of a part: its columns with their types, and which of them hold which key and property."""
+
+    part: Part
+    columns: Mapping[str, str]
+    key_types: Sequence[str] = field(init=False)
+    properties: Mapping[str, Sequence[str]] = field(init=False)  # the newest column last
+
+    def __post_init__(self) -> None:
+        keys = [n for n in self.columns if re.fullmatch(r"_k\d+", n)]
+        found: dict[str, list[str]] = {}
+        for column in self.columns:
+            if column not in keys and column not in _OWN_NAMES:
+                found.setdefault(re.sub(r"~\d+$", "", column), []).append(column)
+        for columns in found.values():
+            columns.sort(key=lambda c: int(c.rpartition("~")[2]) if "~" in c else 1)
+        object.__setattr__(self, "key_types", [self.columns[n] for n in keys])
+        object.__setattr__(self, "properties", found)
+
+    @property
+    def table(self) -> str:
+        """The table, quoted."""
+        return quote_table(self.part.table)
+
+    def keys(self, alias: str = "") -> str:
+        """The key columns: one, or a tuple."""
+        dot = f"{alias}." if alias else ""
+        names = [f"{dot}_k{i}" for i in range(len(self.key_types))]
+        return names[0] if len(names) == 1 else f"({', '.join(names)})"
+
+    @property
+    def key_columns(self) -> str:
+        """The key columns, listed."""
+        return ", ".join(f"_k{i}" for i in range(len(self.key_types)))
+
+    def key_text(self, sides: Sequence[int] = ()) -> str:
+        """The key as text; of a link, a JSON array of both sides (a side of several columns is a JSON array of its own).
+
+        `sides` is how many columns each side of a link has.
+        """
+        texts = [f"assumeNotNull({text_of(f'h._k{i}', t)})" for i, t in enumerate(self.key_types)]
+        if self.part.kind == "object":
+            return texts[0]
+        split = sides[0] if sides else max(1, len(texts) // 2)
+        both = [texts[:split], texts[split:]]
+        joined = [side[0] if len(side) == 1 else "toJSONString([" + ", ".join(side) + "])" for side in both]
+        return f"toJSONString([{', '.join(joined)}])"
+
+    def text(self, name: str, key: str = "") -> str:
+        """A property as text, in whichever of its columns a row has it; NULL when it never had one."""
+        if name == key and name not in self.properties:
+            return text_of("h._k0", self.key_types[0])
+        texts = [text_of(f"h.{quote(c)}", self.columns[c]) for c in reversed(self.properties.get(name, ()))]
+        if not texts:
+            return "cast(null as Nullable(String))"
+        return texts[0] if len(texts) == 1 else f"coalesce({', '.join(texts)})"
+
+    def value(self, name: str, column_type: str) -> str:
+        """A property as a value of a type: its column as it is where it has only one, of that type."""
+        columns = self.properties.get(name, ())
+        if len(columns) == 1 and bare_type(self.columns[columns[0]]) == bare_type(column_type):
+            return f"h.{quote(columns[0])}"
+        return value_of(self.text(name), column_type)
+
+    def as_of(self, seq: int) -> str:
+        """A condition: the row was true as of a snapshot."""
+        return f"h._from <= {int(seq)} and h._to > {int(seq)}"
+
+    def key_value(self, column_type: str, number: int = 0) -> str:
+        """A key as a value of a type."""
+        held = self.key_types[number]
+        if bare_type(column_type) == held:
+            return f"h._k{number}"
+        return f"assumeNotNull({value_of(text_of(f'h._k{number}', held), column_type)})"
+
+    def objects(self, owner: ObjectType, then: Mapping[str, str], seq: int) -> str:
+        """A SELECT of the objects of a type as of a snapshot: the stored properties of the type as it is now, in the types that `then`
+        says they had. One that had another name then is found by its aliases; one that had no column is NULL throughout.
+        The first of `then` is the key.
+        """
+        key = next(iter(then), owner.key)
+        listed = []
+        for p in owner.stored:
+            was = next((n for n in (p.name, *p.aliases) if n in then), None)
+            if was is None:
+                expression = (
+                    self.key_value(self.key_types[0]) if p.name == owner.key else f"cast(null as Nullable({_DEFAULT_TYPES[p.type]}))"
+                )
+            else:
+                expression = self.key_value(then[was]) if was == key else self.value(was, then[was])
+            listed.append(f"{expression} as {quote(p.name)}")
+        return self._select(listed, self.as_of(seq))
+
+    def pairs(self, link: LinkType, then: Mapping[str, str], seq: int) -> str:
+        """A SELECT of the pairs of a many-to-many link as of a snapshot, in the columns that its model has now."""
+        assert link.via is not None
+        names = list(dict.fromkeys([*link.via.from_columns.values(), *link.via.to_columns.values()]))
+        held = list(then) if len(then) == len(self.key_types) else names
+        listed = [
+            f"{self.key_value(then.get(held[i], self.key_types[i]), i)} as {quote(name)}"
+            for i, name in enumerate(names[: len(self.key_types)])
+        ]
+        return self._select(listed, self.as_of(seq))
+
+    def as_it_was(self, then: Mapping[str, str], seq: int) -> str:
+        """A SELECT of the rows of a snapshot under the names and in the types that they had then, in key order."""
+        names, keys = list(then), len(self.key_types)
+        listed = [f"{self.key_value(then[n], i)} as {quote(n)}" for i, n in enumerate(names[:keys])]
+        listed += [f"{self.value(n, then[n])} as {quote(n)}" for n in names[keys:]]
+        return self._select(listed, self.as_of(seq)) + "\norder by " + ", ".join(f"h._k{i}" for i in range(keys))
+
+    def _select(self, listed: Sequence[str], where: str) -> str:
+        return "select\n    " + ",\n    ".join(listed) + f"\nfrom {self.table} as h\nwhere {where}"
+
+    # --- writing what changed
+
+    def insert(self, state: State, relation: str, seq: int, stage: str = "") -> str:
+        """An INSERT of every row of a part that is not among those that are true, as true from `seq` on.
+
+        `stage` is a table of keys as text with the run that brought each (`k`, `run_id`, `at`).
+        """
+        written = [*(f"_k{i}" for i in range(len(self.key_types))), *map(quote, state.written(self).values()), "_hash"]
+        known = f"select {self.key_columns}, _hash from {self.table} where _to = {OPEN} and _from < {int(seq)}"
+        new = (
+            f"select * from (\n{state.select(relation, self)}\n) as s\n"
+            f"where ({', '.join(f's._k{i}' for i in range(len(self.key_types)))}, s._hash) not in ({known})"
+        )
+        return self._insert(written, new, seq, OPEN, stage)
+
+    def insert_gone(self, state: State, relation: str, seq: int, stage: str = "") -> str:
+        """An INSERT of a row for each key that is true and has no row in the relation any more; its interval is empty."""
+        present = " and ".join(f"s.{quote(name)} is not null" for name in state.keys)
+        now = f"select {', '.join(state.key_values(self))} from {relation} as s where {present}"
+        known = f"h._to = {OPEN} and h._from < {int(seq)}"
+        gone = f"select {self.key_columns} from {self.table} as h where {known} and {self.keys('h')} not in ({now})"
+        return self._insert([f"_k{i}" for i in range(len(self.key_types))], gone, seq, seq, stage)
+
+    def _insert(self, written: Sequence[str], rows: str, seq: int, to: int, stage: str) -> str:
+        listed = ", ".join(f"h.{c}" for c in written)
+        said = "r.run_id, r.at" if stage else "'', null"
+        text = (
+            f"insert into {self.table} ({', '.join(written)}, _from, _to, _run_id, _true_at)\n"
+            f"select {listed}, {int(seq)}, {int(to)}, {said}\nfrom (\n{rows}\n) as h\n"
+        )
+        return text + (f"left any join {quote_table(stage)} as r on {self.key_text()} = r.k" if stage else "")
+
+    def close(self, seq: int, placement: Placement) -> str:
+        """An ALTER that ends, at `seq`, what was true of the keys that have a row from `seq`.
+
+        Until `seq` is a snapshot, that changes nothing for any reader: both ends are beyond what they look at.
+        """
+        return (
+            f"alter table {self.table}{placement.on_cluster} update _to = {int(seq)}\n"
+            f"where _to = {OPEN} and _from < {int(seq)} and {self._again(seq)}"
+        )
+
+    def _again(self, seq: int) -> str:
+        """A condition: the key has a row from `seq`."""
+        return f"{self.keys()} in (select {self.key_columns} from {self.table} where _from = {int(seq)})"
+
+    def sizes(self, seq: int) -> str:
+        """One row: of the rows that are true, those before `seq`, those from it, and those before it whose key has one from it: each
+        how many, and a sum over the keys."""
+        before, again = f"_from < {int(seq)}", f"_from < {int(seq)} and {self._again(seq)}"
+        pairs = [("before", before), ("from", f"_from = {int(seq)}"), ("again", again)]
+        listed = ", ".join(f"countIf({c}) as n_{n}, sumIf(cityHash64({self.key_columns}), {c}) as k_{n}" for n, c in pairs)
+        return f"select {listed} from {self.table} where _to = {OPEN}"
+
+    def totals(self, seq: int) -> str:
+        """One row: the sums of the hashes of what is true from `seq` on and of what ended there, and how many keys are gone."""
+        row = f"cityHash64({self.key_text()}, h._hash)"
+        return (
+            f"select sumIf({row}, h._from = {int(seq)} and h._to = {OPEN}) as gained, sumIf({row}, h._from < {int(seq)}) as lost,\n"
+            f"    countIf(h._from = {int(seq)} and h._to = {int(seq)}) as gone\n"
+            f"from {self.table} as h where h._from = {int(seq)} or h._to = {int(seq)}"
+        )
+
+    def doubles(self, seq: int) -> str:
+        """A SELECT of a key that stands twice among the rows from `seq`."""
+        return (
+            f"select {self.key_text()} as found, count() as times from {self.table} as h where h._from = {int(seq)} and h._to = {OPEN}\n"
+            f"group by {', '.join(f'h._k{i}' for i in range(len(self.key_types)))} having times > 1 limit 1"
+        )
+
+    def left(self, seq: int) -> str:
+        """A SELECT of how many rows begin or end after `seq`, as only a take that was cut short has left them."""
+        return f"select count() as n from {self.table} where _from > {int(seq)} or (_to > {int(seq)} and _to < {OPEN})"
+
+    def heal(self, seq: int, placement: Placement) -> list[str]:
+        """What takes away whatever begins or ends after `seq`."""
+        return [
+            f"alter table {self.table}{placement.on_cluster} update _to = {OPEN}\n"
+            f"where _to > {int(seq)} and _to < {OPEN} and _from <= {int(seq)}",
+            f"delete from {self.table}{placement.on_cluster} where _from > {int(seq)}",
+        ]
+
+    # --- what changed
+
+    def touched(self, a: int, b: int, values: Mapping[str, str], title: str = "''") -> str:
+        """A SELECT of the keys whose state as of `b` is not that as of `a`: `key`, `change`, `old` and `new` (arrays of the texts of
+        `values`), titles, `runs` behind it and `true_at`. Reads the rows that began or ended in between.
+        """
+        low, high = min(a, b), max(a, b)
+        went = f"h._from <= {low} and h._to > {low} and h._to <= {high}"
+        came = f"h._from > {low} and h._from <= {high} and h._to > {high}"
+        event = f"h._from > {low} and h._from <= {high}"
+        was, now = (went, came) if a <= b else (came, went)
+        side = f"multiIf({was}, 0, {now}, 1, 2)"
+        texts = f"[{', '.join(values.values())}]" if values else "cast([] as Array(Nullable(String)))"
+        return (
+            "select key, multiIf(n0 = 0, 'added', n1 = 0, 'removed', 'changed') as change, old, new, old_title, new_title, runs, true_at\n"
+            "from (\n    select key, countIf(side = 0) as n0, countIf(side = 1) as n1,\n"
+            "        anyIf(hash, side = 0) as h0, anyIf(hash, side = 1) as h1,\n"
+            "        anyIf(texts, side = 0) as old, anyIf(texts, side = 1) as new, anyIf(title, side = 0) as old_title,\n"
+            "        anyIf(title, side = 1) as new_title, groupUniqArrayIf(run_id, run_id != '' and is_event) as runs,\n"
+            "        maxIf(at, is_event) as true_at\n"
+            f"    from (\n        select {self.key_text()} as key, {side} as side, h._hash as hash, {title} as title,\n"
+            f"            {texts} as texts, toString(h._run_id) as run_id, h._true_at as at, {event} as is_event\n"
+            f"        from {self.table} as h\n        where ({went}) or ({event})\n    )\n    group by key\n)\n"
+            "where (n0 > 0 or n1 > 0) and (n0 = 0 or n1 = 0 or h0 != h1)"
+        )
+
+    def rebuilt(self, types: Sequence[str], placement: Placement) -> tuple[str, list[str]]:
+        """A name beside the table, and what puts the same rows with keys of other types in its place."""
+        aside = f"{self.part.table}~"
+        columns = [Column(f"_k{i}", t) for i, t in enumerate(types)]
+        rest = [Column(n, t) for n, t in self.columns.items() if not re.fullmatch(r"_k\d+", n)]
+        values = []
+        for i, (held, wanted) in enumerate(zip(self.key_types, types, strict=True)):
+            text = f"assumeNotNull({text_of(f'h._k{i}', held)})"
+            values.append(f"h._k{i}" if held == wanted else text if wanted == "String" else f"cast(h._k{i} as {wanted})")
+        listed = ", ".join([*values, *(f"h.{quote(c.name)}" for c in rest)])
+        on = placement.on_cluster
+        return aside, [
+            f"drop table if exists {quote_table(aside)}{on} sync",
+            create(aside, [*columns, *rest], len(types), placement),
+            f"insert into {quote_table(aside)} ({', '.join(quote(c.name) for c in [*columns, *rest])})\nselect {listed}\n"
+            f"from {self.table} as h",
+            f"exchange tables {quote_table(aside)} and {self.table}{on}",
+            f"drop table {quote_table(aside)}{on} sync",
+        ]
 
 
 # --- identity

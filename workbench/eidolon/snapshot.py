@@ -4,41 +4,74 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
-import json
+import hashlib
+import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from workbench.eidolon import history
-from workbench.eidolon.answers import Snapshot, SnapshotList
-from workbench.eidolon.diff import Change, Counts, ObjectHistory, TwinDiff, fold_versions, property_changes
-from workbench.eidolon.history import HISTORY_TABLE, SNAPSHOTS_TABLE, Part
+from workbench.eidolon import history, retention, transfer
+from workbench.eidolon.answers import Events, Snapshot, SnapshotList
+from workbench.eidolon.compare import Only, compare, export, life_of
+from workbench.eidolon.diff import Behind, ObjectHistory, TwinDiff
+from workbench.eidolon.history import SNAPSHOTS_TABLE, Layout, Part, State, Trace
+from workbench.eidolon.hold import Held, drop_clones, hold
+from workbench.eidolon.index import Index, Known
+from workbench.eidolon.past import past
+from workbench.eidolon.point import parse_time
 from workbench.errors import LakeError, QueryError, UnknownName, UsageError
 from workbench.lake import Lake
-from workbench.lake.sql import quote, quote_table
+from workbench.lake.sql import quote, quote_table, quote_text
 from workbench.ontology.model import LinkType, ObjectType, Ontology
+from workbench.ontology.objects import Store
 from workbench.ontology.query import missing_model
+from workbench.ontology.values import bare_type
 
 __all__ = ["Eidolon"]
 
 _MISSING = (60, 81)  # ClickHouse: unknown table, unknown database
-_HASHES = 2**128
 _LISTED = 1_000  # changes a diff lists unless told otherwise
-_LOOKED_AT = 100_000  # keys searched for one near a wrong one
+_SHOWN = 1_000_000  # snapshots of a list
+_TRIES, _FREELY = 8, 4  # to find the lake at rest; so many of them without holding back those who write
+_STAGE = "eidolon.stage"
+_SYNC: Mapping[str, Any] = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "allow_nondeterministic_mutations": 1}
+
+
+def _never(model: str) -> Trace | None:
+    return None
+
+
+def _nobody(model: str, since: dt.datetime, until: dt.datetime) -> Sequence[Behind]:
+    return ()
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A part as it can be read now: the SELECT of its state, the relation, the ClickHouse types of its columns."""
+    """A part as it can be read now, in a relation."""
 
-    part: Part
-    state: str
+    state: State
+    model: str
     relation: str
+
+    @property
+    def part(self) -> Part:
+        return self.state.part
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What became of one part in a take."""
+
+    count: int
+    total: int
+    print: str
+    built_at: dt.datetime
     columns: Mapping[str, str]
-    key: str = ""  # the expression of the key, for objects
+    events: tuple[int, int, int] = (0, 0, 0)  # added, removed, changed
 
 
 @dataclass
@@ -46,7 +79,8 @@ class Eidolon:
     """The history of one workspace's objects.
 
     `ontology` and `relations` are asked each time: the model now, and per dbt model what stands for it after FROM (a quoted
-    table, or a SELECT in parentheses; only models that have a table). `state_dir` holds the lock.
+    table, or a SELECT in parentheses; only models that have a table). `state_dir` holds the lock. `building` says who builds models right
+    now, '' when nobody does. `trace` says where the rows behind a model's objects stand, where that is known.
     """
 
     lake: Lake
@@ -54,172 +88,308 @@ class Eidolon:
     relations: Callable[[], Mapping[str, str]]
     state_dir: Path
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.timezone.utc))
+    building: Callable[[], str] = field(default=lambda: "")
+    trace: Callable[[str], Trace | None] = _never
+    runs: Callable[[str, dt.datetime, dt.datetime], Sequence[Behind]] = _nobody
+    quiet: Callable[[], AbstractContextManager[Any]] = nullcontext  # holds back whoever writes what cannot be held still
+    wait_s: float = 600.0  # for models that are being built
+
+    @property
+    def index(self) -> Index:
+        """The table of snapshots."""
+        return Index(self.lake, self.clock)
 
     # --- take
 
     def take(self, types: Sequence[str] = (), *, label: str = "") -> Snapshot:
         """Record the state of these types now, or of all, with the many-to-many links that start from them.
 
-        Only what changed since it was last recorded is written; the snapshot's own row comes last, and until then nobody
-        sees any of it. What an earlier take left behind when it was cut short is deleted first. One take at a time: a
-        second one waits. Without `types`, those without a table are left out and named in `skipped`.
+        All of them are of one moment: the tables of the models are held still while they are read, and it waits while dbt builds; when
+        they change all the time, syncs are held back for as long as it takes. Only
+        what changed since it was last recorded is written; a type whose table has not changed is not read. The snapshot's own row comes
+        last, and until then nobody sees any of it. What an earlier take left behind when it was cut short is taken away first. One take
+        at a time: a second one waits. Without `types`, those without a table are left out and named in `skipped`.
 
         Raises:
             UnknownName: no such type; names the nearest.
-            LakeError: a type that was asked for, or every one, has no table yet; keys of a type are missing or not unique.
+            LakeError: a type that was asked for, or every one, has no table yet; keys of a type are missing or not unique; the models
+                change all the time, or are being built for longer than `wait_s`.
         """
         if label == "latest":
             raise UsageError("'latest' always means the newest snapshot", hint="choose another label")
         with self._locked():
-            sources, skipped = self._sources(types)
             self._prepare()
-            seq = self._next_seq()
+            why = ""
+            for attempt in range(_TRIES):
+                self._wait_until_built()
+                seq = self._heal()
+                parts, relations, skipped = self._wanted(types)
+                models = {model: relations[model] for model in dict.fromkeys(parts.values())}
+                with self.quiet() if attempt >= _FREELY else nullcontext(), hold(self.lake, models) as held:
+                    why = ", ".join(held.moved) or self.building()
+                    if not why and (taken := self._record_all(parts, held, seq, label, skipped)):
+                        return taken
+                    why = why or ", ".join(held.changed())
+                time.sleep(min(0.05 * 2**attempt, 2))  # for the lake to come to rest
             self._heal()
-            taken_at = self.clock().astimezone(dt.timezone.utc)
-            taken_at = taken_at.replace(microsecond=taken_at.microsecond // 1000 * 1000)
-            for source in sources:
-                self._record(source, seq, taken_at)
-            before = self._known(s.part for s in sources)
-            after, counts = self._after(before, seq)
-            for source in sources:
-                self._check_keys(source, after[source.part][0])
-            snapshot = Snapshot(
-                seq, history.content_id(after), label, taken_at,
-                {p.name: n for p, (n, _) in after.items() if p.kind == "object"},
-                {p.name: n for p, (n, _) in after.items() if p.kind == "link"},
-                added=sum(c.added for c in counts), removed=sum(c.removed for c in counts),
-                changed=sum(c.changed for c in counts), skipped=tuple(skipped),
-            )  # fmt: skip
-            self._commit(snapshot, after, {s.part: s.columns for s in sources})
-            return snapshot
+            raise LakeError(
+                f"there is no snapshot: {why} changed while it was read, {_TRIES} times",
+                hint="take it when syncs and dbt rest; a model that is a table can be held still, a view cannot",
+            )
 
-    def _sources(self, names: Sequence[str]) -> tuple[list[_Source], list[str]]:
-        """What a take reads, and what it must leave out."""
+    def _wait_until_built(self) -> None:
+        """Wait while models are being built: one after the other, so that those built and those not yet do not fit together."""
+        until = time.monotonic() + self.wait_s
+        while who := self.building():
+            if time.monotonic() > until:
+                raise LakeError(f"there is no snapshot: {who}", hint="take it when that has ended")
+            time.sleep(0.2)
+
+    def _wanted(self, names: Sequence[str]) -> tuple[dict[Part, str], Mapping[str, str], list[str]]:
+        """What a take covers, with the model of each; the relations; and what it must leave out."""
         ontology, relations = self.ontology(), self.relations()
         if not ontology.object_types:
             raise UsageError("there is no object type to take a snapshot of", hint="write one in ontology/objects/")
-        sources, skipped = [], []
+        parts: dict[Part, str] = {}
+        skipped: list[str] = []
         first: LakeError | None = None
         for part in _parts_of(ontology, names or list(ontology.object_types)):
-            try:
-                sources.append(self._source(part, ontology, relations))
-            except _NoTable as missing:
-                if names:
-                    raise missing.error from None
-                first = first or missing.error
-                skipped.append(f"{part} ({missing.model})")
-        if first and not any(s.part.kind == "object" for s in sources):
+            owner = _owner(part, ontology)
+            model = _model_of(owner)
+            if model in relations and self._is_there(relations[model]):
+                parts[part] = model
+                continue
+            error = missing_model(owner, model) if isinstance(owner, ObjectType) else _no_table(owner, model)
+            if names:
+                raise error
+            first = first or error
+            skipped.append(f"{part} ({model})")
+        if first and not any(p.kind == "object" for p in parts):
             raise LakeError("no object type has a table in the lake yet", hint=first.hint)
-        return sources, skipped
+        return parts, relations, skipped
 
-    def _source(self, part: Part, ontology: Ontology, relations: Mapping[str, str]) -> _Source:
-        if part.kind == "object":
-            owner = ontology.object_type(part.name)
-            relation, columns = self._describe(owner.model, owner, relations)
-            names = [p.name for p in owner.stored]
-            _check_columns(part, owner.model, names, columns)
-            used = {name: columns[name] for name in names}
-            key = history.text_of(f"s.{quote(owner.key)}", columns[owner.key])
-            return _Source(part, history.object_state(owner, relation, columns), relation, used, key)
-        link = ontology.link_type(part.name)
-        assert link.via is not None
-        relation, columns = self._describe(link.via.model, link, relations)
-        names = [*link.via.from_columns.values(), *link.via.to_columns.values()]
-        _check_columns(part, link.via.model, names, columns)
-        return _Source(part, history.link_state(link.via, relation, columns), relation, {n: columns[n] for n in names})
-
-    def _describe(self, model: str, owner: ObjectType | LinkType, relations: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-        """A model's relation and its columns."""
+    def _is_there(self, relation: str) -> bool:
         try:
-            relation = relations[model]
-            found = self.lake.query(f"describe table (select * from {relation} as s)")
-        except (KeyError, QueryError) as error:
-            if isinstance(error, QueryError) and error.code not in _MISSING:
-                raise
-            raise _NoTable(owner, model) from error
-        return relation, dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
+            self._describe(relation)
+        except QueryError as error:
+            if error.code in _MISSING:
+                return False
+            raise
+        return True
 
-    def _record(self, source: _Source, seq: int, taken_at: dt.datetime) -> None:
-        """Write the history rows of one part; nobody sees them before the commit."""
-        bound = {
-            "type": source.part.name, "kind": source.part.kind, "seq": seq,
-            "taken_at": taken_at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
-        }  # fmt: skip
-        self.lake.command(history.insert_changes(source.state), bound)
+    def _describe(self, relation: str) -> dict[str, str]:
+        found = self.lake.query(f"describe table (select * from {relation} as s)")
+        return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
 
-    def _known(self, parts: Iterable[Part]) -> dict[Part, tuple[int, int]]:
-        """Of each part, how many rows it had when last covered, and the sum of their hashes."""
-        found = self.lake.query(
-            "select pair.1 as tag, argMax(tuple(if(startsWith(tag, 'link:'), links[substring(tag, 6)], counts[substring(tag, 8)]),\n"
-            "    pair.2), seq) as last\n"
-            f"from (select seq, counts, links, arrayJoin(hashes) as pair from {quote_table(SNAPSHOTS_TABLE)})\ngroup by tag"
-        )
-        last = {row["tag"]: tuple(row["last"].values()) for row in found.to_pylist()}
-        return {p: (int(last[p.tag][0]), int(last[p.tag][1], 16)) if p.tag in last else (0, 0) for p in parts}
+    def _source(self, part: Part, model: str, relation: str) -> _Source:
+        """A part with the columns that its relation has now."""
+        owner, columns = _owner(part, self.ontology()), self._describe(relation)
+        if isinstance(owner, ObjectType):
+            names = [owner.key, *(p.name for p in owner.stored if p.name != owner.key)]
+            _check_columns(part, model, names, columns)
+            return _Source(State(part, {owner.key: columns[owner.key]}, {n: columns[n] for n in names}), model, relation)
+        assert owner.via is not None
+        names = list(dict.fromkeys([*owner.via.from_columns.values(), *owner.via.to_columns.values()]))
+        _check_columns(part, model, names, columns)
+        used = {n: columns[n] for n in names}
+        return _Source(State(part, used, used), model, relation)
 
-    def _after(self, before: Mapping[Part, tuple[int, int]], seq: int) -> tuple[dict[Part, tuple[int, int]], list[Counts]]:
-        """The same as `before` with the rows of `seq`, out of what they changed alone; and how many they are."""
-        after, counts = dict(before), []
-        found = self.lake.query(history.change_counts(), {"a": seq - 1, "b": seq, **_bound(before)})
-        for row in found.to_pylist():
-            part = Part(row["type"], row["kind"])
-            count, total = before[part]
-            after[part] = (
-                count + row["added"] - row["removed"],
-                (total + int(row["gained"]) - int(row["lost"])) % _HASHES,
-            )
-            counts.append(_counts(part, row))
-        return after, counts
+    def _record_all(self, parts: Mapping[Part, str], held: Held, seq: int, label: str, skipped: Sequence[str]) -> Snapshot | None:
+        """Record every part and commit; None when a model that was read where it is has changed meanwhile."""
+        taken_at = self.clock()
+        sources = [self._source(part, model, held.relations[model]) for part, model in parts.items()]
+        looks = {s.part: (held.prints.get(s.model, ""), held.built_at.get(s.model, taken_at)) for s in sources}
+        snapshot, records = self._record_sources(sources, looks, seq, label, taken_at)
+        if held.changed():
+            return None
+        snapshot = replace(snapshot, skipped=tuple(skipped))
+        self._commit(snapshot, records)
+        return snapshot
 
-    def _check_keys(self, source: _Source, recorded: int) -> None:
-        """Stop when the keys of a type are missing or not unique; looked at in full only when the counts differ."""
-        if source.part.kind == "link" or self.lake.scalar(f"select count() from {source.relation} as s") == recorded:
+    def _record_sources(
+        self, sources: Sequence[_Source], looks: Mapping[Part, tuple[str, dt.datetime]], seq: int, label: str, taken_at: dt.datetime
+    ) -> tuple[Snapshot, dict[Part, _Record]]:
+        """Record every part: the snapshot that a commit makes of it. `looks` has the print of a part's content, and since when it is so."""
+        taken_at = taken_at.astimezone(dt.timezone.utc)
+        taken_at = taken_at.replace(microsecond=taken_at.microsecond // 1000 * 1000)
+        known, layouts = self.index.known(parts=[s.part for s in sources]), self._layouts()
+        records: dict[Part, _Record] = {}
+        for source in sources:
+            part, (content, made) = source.part, looks.get(source.part, ("", taken_at))
+            print_, before = _print(source.state, content), known.get(part)
+            if before and print_ and before.print == print_:
+                records[part] = _Record(before.count, before.total, print_, made, source.state.columns)
+                continue
+            layout = self._fit(source.state, layouts.get(part))
+            records[part] = self._record(source, layout, seq, before, print_, made)
+        objects = {p: r for p, r in records.items() if p.kind == "object"}
+        pairs = {p: r for p, r in records.items() if p.kind == "link"}
+        added, removed, changed = (sum(r.events[i] for r in records.values()) for i in range(3))
+        snapshot = Snapshot(
+            seq, history.content_id({p: (r.count, r.total) for p, r in records.items()}), label, taken_at,
+            {p.name: r.count for p, r in objects.items()}, {p.name: r.count for p, r in pairs.items()},
+            added=added, removed=removed, changed=changed, events={p.tag: r.events for p, r in records.items() if any(r.events)},
+        )  # fmt: skip
+        return snapshot, records
+
+    def _record(self, source: _Source, layout: Layout, seq: int, before: Known | None, print_: str, made: dt.datetime) -> _Record:
+        """Write the versions of one part; nobody sees them before the commit."""
+        state, relation = source.state, source.relation
+        count, total_keys = self._size(source, layout)
+        stage = self._trace(source, before) if before else ""
+        self.lake.command(layout.insert(state, relation, seq, stage))
+        found = self.lake.rows(layout.sizes(seq))[0]
+        if found["n_from"]:
+            self._refuse_doubles(source, layout, seq)
+        left = (found["n_before"] + found["n_from"] - found["n_again"], (found["k_before"] + found["k_from"] - found["k_again"]) % 2**64)
+        gone = 0
+        if left != (count, total_keys):
+            self.lake.command(layout.insert_gone(state, relation, seq, stage))
+            gone = int(self.lake.scalar(f"select count() from {layout.table} where _from = {seq} and _to = {seq}"))
+            if left[0] - gone != count:
+                self._refuse_doubles(source, layout, seq)
+        again, fresh = int(found["n_again"]), int(found["n_from"])
+        if again or gone:
+            self.lake.command(layout.close(seq, self.lake.placement), settings=_SYNC, retry=True)
+        total = before.total if before else 0
+        if fresh or gone:
+            sums = self.lake.rows(layout.totals(seq))[0]
+            total = (total + int(sums["gained"]) - int(sums["lost"])) % 2**64
+        return _Record(count, total, print_, made, state.columns, (fresh - again, gone, again))
+
+    def _size(self, source: _Source, layout: Layout) -> tuple[int, int]:
+        """How many rows a part has now, and a sum over their keys.
+
+        Raises:
+            LakeError: a row of a type has no key.
+        """
+        state = source.state
+        keys = ", ".join(f"{value} as k{i}" for i, value in enumerate(state.key_values(layout)))
+        names = ", ".join(f"k{i}" for i in range(len(state.keys)))
+        present = " and ".join(f"s.{quote(name)} is not null" for name in state.keys)
+        distinct = "distinct " if state.is_link else ""
+        row = self.lake.rows(
+            f"select count() as n, sum(cityHash64({names})) as k from (select {distinct}{keys} from {source.relation} as s where {present})"
+        )[0]
+        if not state.is_link:
+            whole = int(self.lake.scalar(f"select count() from {source.relation} as s"))
+            if whole != row["n"]:
+                rows = "1 row" if whole - row["n"] == 1 else f"{whole - row['n']:,} rows"
+                raise self._no_snapshot(source.part, f"{rows} without a key")
+        return int(row["n"]), int(row["k"] or 0)
+
+    def _refuse_doubles(self, source: _Source, layout: Layout, seq: int) -> None:
+        """Stop when a key of a type stands in several rows."""
+        if source.state.is_link:
             return
-        doubles = self.lake.query(
-            f"select {source.key} as found, count() as times from {source.relation} as s\n"
-            "group by found having times > 1 or found is null order by found is null desc, times desc limit 1"
-        ).to_pylist()
-        if doubles:  # without one, the model was built again meanwhile: what was recorded was true when it was read
-            key, times = doubles[0]["found"], doubles[0]["times"]
-            rows = "1 row" if times == 1 else f"{times:,} rows"
-            what = f"{rows} without a key" if key is None else f"{rows} with the key {key!r}"
-            raise LakeError(f"{source.part}: its model has {what}, so there is no snapshot", hint="run skygraph dbt test")
+        if not self.lake.rows(layout.doubles(seq)):
+            found = self.lake.rows(layout.sizes(seq))[0]
+            if found["n_before"] + found["n_from"] - found["n_again"] >= self._size(source, layout)[0]:
+                return
+        key = source.state.key_texts()[0]
+        worst = self.lake.rows(
+            f"select {key} as found, count() as times from {source.relation} as s\n"
+            "group by found having times > 1 order by times desc, found limit 1"
+        )
+        if worst:
+            raise self._no_snapshot(source.part, f"{worst[0]['times']:,} rows with the key {worst[0]['found']!r}")
 
-    def _commit(self, snapshot: Snapshot, state: Mapping[Part, tuple[int, int]], columns: Mapping[Part, Mapping[str, str]]) -> None:
+    @staticmethod
+    def _no_snapshot(part: Part, what: str) -> LakeError:
+        return LakeError(f"{part}: its model has {what}, so there is no snapshot", hint="run skygraph dbt test")
+
+    def _trace(self, source: _Source, before: Known) -> str:
+        """A table of the keys whose raw row came since the part was last recorded, with the run that brought it; '' for none."""
+        found = self.trace(source.model) if source.part.kind == "object" else None
+        if found is None:
+            return ""
+        columns = self.lake.columns(found.table)
+        if found.key not in columns:
+            return ""
+        at = columns.get(found.at, "")
+        when = f"toDateTime64({quote(found.at)}, 3, 'UTC')" if at and "Date" in at else "_synced_at"
+        since = before.built_at - dt.timedelta(seconds=1)
+        self.lake.command(f"drop table if exists {quote_table(_STAGE)} sync", retry=True)
+        self.lake.command(
+            f"create table {quote_table(_STAGE)} engine = MergeTree order by k as\n"
+            f"select {history.text_of(quote(found.key), columns[found.key])} as text, assumeNotNull(text) as k,\n"
+            f"    argMax(_run_id, _version) as run_id, argMax({when}, _version) as at\nfrom {quote_table(found.table)}\n"
+            f"where text is not null and _synced_at >= parseDateTime64BestEffort({{since:String}}, 3, 'UTC')\ngroup by text",
+            {"since": since.strftime("%Y-%m-%d %H:%M:%S.%f")},
+            settings={"final": 0},  # a row that says a key is gone counts too
+        )
+        return _STAGE
+
+    # --- the tables
+
+    def _prepare(self) -> None:
+        """Make the database and its tables. The history of an earlier form stays beside them, under other names."""
+        self.lake.create_database("eidolon")
+        on = self.lake.placement.on_cluster
+        if "object_history" in self.lake.tables("eidolon"):
+            for old in ("object_history", "snapshots"):
+                self.lake.command(f"rename table eidolon.{old} to eidolon.{old}_1{on}")
+        self.lake.command(history.snapshots_table(self.lake.placement), retry=True)
+        drop_clones(self.lake)
+
+    def _layouts(self) -> dict[Part, Layout]:
+        """The tables of all parts that have one."""
+        found: dict[Part, dict[str, str]] = {}
+        for row in self.lake.rows("select table, name, type from system.columns where database = 'eidolon' order by table, position"):
+            kind, dash, name = row["table"].partition("_")
+            if kind in ("object", "link") and dash and not name.endswith("~"):
+                found.setdefault(Part(name, kind), {})[row["name"]] = row["type"]
+        return {part: Layout(part, columns) for part, columns in found.items()}
+
+    def _fit(self, state: State, layout: Layout | None) -> Layout:
+        """The table of a part, made or altered so that it can take its rows."""
+        if layout is None:
+            self.lake.command(state.create(self.lake.placement), retry=True)
+            return Layout(state.part, self.lake.columns(state.part.table))
+        types = [history.key_type(held, bare_type(t)) for held, t in zip(layout.key_types, state.keys.values(), strict=True)]
+        changed = False
+        if types != list(layout.key_types):
+            for statement in layout.rebuilt(types, self.lake.placement)[1]:
+                self.lake.command(statement)
+            layout, changed = Layout(state.part, self.lake.columns(state.part.table)), True
+        for alteration in state.alterations(layout):
+            self.lake.command(
+                f"alter table {layout.table}{self.lake.placement.on_cluster} {alteration}", settings={"alter_sync": 2, **_SYNC}
+            )
+            changed = True
+        return Layout(state.part, self.lake.columns(state.part.table)) if changed else layout
+
+    def _heal(self) -> int:
+        """Take away what a take that was cut short has left: versions newer than the newest snapshot. Returns the next number."""
+        newest = int(self.lake.scalar(f"select max(seq) from {quote_table(SNAPSHOTS_TABLE)}") or 0)
+        layouts = list(self._layouts().values())
+        looks = [f"select {i} as place, n from ({layout.left(newest)})" for i, layout in enumerate(layouts)]
+        for row in self.lake.rows(" union all ".join(looks)) if looks else ():
+            if row["n"]:
+                for statement in layouts[row["place"]].heal(newest, self.lake.placement):
+                    self.lake.command(statement, settings=_SYNC, retry=True)
+        return newest + 1
+
+    def _commit(self, snapshot: Snapshot, records: Mapping[Part, _Record]) -> None:
         import pyarrow as pa
 
-        texts = pa.map_(pa.string(), pa.string())
-        numbers = pa.map_(pa.string(), pa.uint64())
+        texts, numbers = pa.map_(pa.string(), pa.string()), pa.map_(pa.string(), pa.uint64())
+        times = pa.map_(pa.string(), pa.timestamp("ms", "UTC"))
         fields: list[tuple[str, Any, Any]] = [
             ("seq", pa.uint64(), snapshot.seq), ("id", pa.string(), snapshot.id), ("label", pa.string(), snapshot.label),
-            ("taken_at", pa.timestamp("ms", "UTC"), snapshot.taken_at), ("types", pa.list_(pa.string()), list(snapshot.types)),
+            ("taken_at", pa.timestamp("ms", "UTC"), snapshot.taken_at),
             ("counts", numbers, list(snapshot.counts.items())), ("links", numbers, list(snapshot.links.items())),
             ("added", pa.uint64(), snapshot.added), ("removed", pa.uint64(), snapshot.removed),
             ("changed", pa.uint64(), snapshot.changed),
-            ("hashes", texts, [(p.tag, f"{total:032x}") for p, (_, total) in state.items()]),
-            ("columns", pa.map_(pa.string(), texts), [(p.tag, list(c.items())) for p, c in columns.items()]),
+            ("hashes", numbers, [(p.tag, r.total) for p, r in records.items()]),
+            ("prints", texts, [(p.tag, r.print) for p, r in records.items()]),
+            ("built_at", times, [(p.tag, r.built_at) for p, r in records.items()]),
+            ("columns", pa.map_(pa.string(), texts), [(p.tag, list(r.columns.items())) for p, r in records.items()]),
+            ("events", pa.map_(pa.string(), pa.list_(pa.uint64())), [(tag, list(n)) for tag, n in snapshot.events.items()]),
         ]  # fmt: skip
-        row = pa.table({name: pa.array([value], type=kind) for name, kind, value in fields})
-        self.lake.insert(SNAPSHOTS_TABLE, row)
-
-    def _prepare(self) -> None:
-        self.lake.create_database("eidolon")
-        for statement in history.create_tables(self.lake.placement):
-            self.lake.command(statement, retry=True)
-
-    def _next_seq(self) -> int:
-        both = " union all ".join(f"select max(seq) as seq from {quote_table(t)}" for t in (HISTORY_TABLE, SNAPSHOTS_TABLE))
-        return int(self.lake.scalar(f"select max(seq) from ({both})")) + 1
-
-    def _heal(self) -> None:
-        """Delete what a take that was cut short has left: rows newer than the newest snapshot."""
-        left = f"seq > (select max(seq) from {quote_table(SNAPSHOTS_TABLE)})"
-        if self.lake.scalar(f"select count() from {quote_table(HISTORY_TABLE)} where {left}"):
-            newest = self.lake.scalar(f"select max(seq) from {quote_table(SNAPSHOTS_TABLE)}")
-            self.lake.command(
-                f"delete from {quote_table(HISTORY_TABLE)}{self.lake.placement.on_cluster} where seq > {int(newest)}",
-                settings={"lightweight_deletes_sync": 2}, retry=True,
-            )  # fmt: skip
+        if int(self.lake.scalar(f"select max(seq) from {quote_table(SNAPSHOTS_TABLE)}") or 0) != snapshot.seq - 1:
+            raise LakeError("another machine has taken a snapshot meanwhile, so there is none of this one", hint="take it again")
+        self.lake.insert(SNAPSHOTS_TABLE, pa.table({name: pa.array([value], type=kind) for name, kind, value in fields}))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -238,54 +408,33 @@ class Eidolon:
 
     # --- list and find
 
-    def list(self) -> SnapshotList:
-        """All snapshots, newest last; none before the first take. Writes nothing."""
-        return SnapshotList(tuple(self._read("")))
+    def list(self, limit: int = _SHOWN) -> SnapshotList:
+        """The newest snapshots, newest last; none before the first take. Writes nothing."""
+        found, total = self.index.newest(limit)
+        return SnapshotList(tuple(found), total)
 
     def find(self, ref: str | int | Snapshot) -> Snapshot:
-        """A snapshot by its number (`3` or `#3`), a label (the newest with it), four or more digits of its id (the newest
-        with it), or `latest`. A number comes before a label, and a label before an id.
+        """A snapshot by its number, label, the beginning of its id, `latest`, or a time: see `Index.find`."""
+        return self.index.find(ref)
 
-        Raises:
-            UnknownName: there is none; names the nearest.
-            UsageError: the digits begin more than one id.
-        """
-        if isinstance(ref, Snapshot):
-            ref = ref.seq
-        name = str(ref).strip()
-        index = self._index()
-        seq = _resolve(name, index)
-        if seq is None:
-            known = [text for s, id, label in index for text in (str(s), id[:8], label) if text]
-            hint = None if index else "there is no snapshot yet; take one with skygraph snapshot take"
-            raise UnknownName("snapshot", name, dict.fromkeys([*known, "latest"] if index else []), hint=hint)
-        return self._read("where seq = {seq:UInt64}", {"seq": seq})[0]
+    def events(self, bins: int = 0, since: Any = None, until: Any = None) -> Events:
+        """What changed, per snapshot or in `bins` stretches of time. `since` and `until` are snapshots or times."""
+        ends = [self._time(point) if point is not None else None for point in (since, until)]
+        return self.index.events(bins, ends[0], ends[1])
 
-    def _index(self) -> Sequence[tuple[int, str, str]]:
-        """Number, id and label of every snapshot, newest last."""
-        try:
-            found = self.lake.query(f"select seq, id, label from {quote_table(SNAPSHOTS_TABLE)} order by seq")
-        except QueryError as error:
-            if error.code in _MISSING:
-                return []
-            raise
-        return [(r["seq"], r["id"], r["label"]) for r in found.to_pylist()]
-
-    def _read(self, where: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Snapshot]:
-        columns = "seq, id, label, taken_at, counts, links, added, removed, changed"
-        try:
-            found = self.lake.query(f"select {columns} from {quote_table(SNAPSHOTS_TABLE)} {where} order by seq", parameters)
-        except QueryError as error:
-            if error.code in _MISSING:
-                return []
-            raise
-        return [Snapshot(**{**r, "counts": dict(r["counts"]), "links": dict(r["links"])}) for r in found.to_pylist()]
+    def _time(self, point: Any) -> dt.datetime:
+        if isinstance(point, dt.datetime):
+            return point.astimezone(dt.timezone.utc) if point.tzinfo else point.replace(tzinfo=dt.timezone.utc)
+        return parse_time(str(point), self.clock()) or self.find(point).taken_at
 
     # --- diff and show
 
-    def diff(self, a: str | int | Snapshot, b: str | int | Snapshot, types: Sequence[str] = (), *, limit: int = _LISTED) -> TwinDiff:
+    def diff(
+        self, a: Any, b: Any, types: Sequence[str] = (), *, limit: int = _LISTED, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> TwinDiff:
         """What changed from one snapshot to another, either of them the older, for these types or links or for all that
-        both cover. Lists the first `limit` changes: by type, added before removed before changed, by key.
+        both cover. Lists the first `limit` changes: by type, added before removed before changed, by key. Counts and lists only the
+        `kinds` that are named, and changes of one of the `properties`.
 
         Raises:
             UnknownName: no such snapshot or type; names the nearest.
@@ -296,13 +445,48 @@ class Eidolon:
         one, other = self.find(a), self.find(b)
         common = [p for p in one.parts if p in other.parts]
         parts = self._asked(types, one, other) if types else common
-        bound = {"a": one.seq, "b": other.seq, **_bound(parts)}
-        rows = self.lake.query(history.change_counts(), bound).to_pylist() if parts else []
-        by_part = {Part(r["type"], r["kind"]): r for r in rows}
-        counts = tuple(_counts(p, by_part.get(p, {})) for p in parts)
-        listed = self._listed({**bound, "limit": limit}) if rows and limit else ()
         missing = () if types else tuple(str(p) for p in (*one.parts, *other.parts) if p not in common)
-        return TwinDiff(one, other, counts, listed, missing)
+        found = compare(
+            self.lake,
+            self.ontology(),
+            self._layouts(),
+            one,
+            other,
+            parts,
+            limit=limit,
+            not_covered=missing,
+            only=Only.of(kinds, properties),
+        )
+        return replace(found, behind=self._behind(found)) if found.total else found
+
+    def _behind(self, diff: TwinDiff) -> tuple[Behind, ...]:
+        """The sync runs that may be behind a diff, per type that changed: those whose rows came between the two states of its model."""
+        ontology, earlier, later = self.ontology(), *sorted((diff.a, diff.b), key=lambda s: s.seq)
+        parts = [Part(c.type, "link" if c.link else "object") for c in diff.counts if c.total]
+        before, after = self.index.known(earlier.seq, parts), self.index.known(later.seq, parts)
+        found = []
+        for counted in diff.counts:
+            part = Part(counted.type, "link" if counted.link else "object")
+            if not counted.total or part not in before or part not in after:
+                continue
+            with suppress(UnknownName):
+                until = max(after[part].built_at, before[part].built_at) if after[part].print else later.taken_at
+                for run in self.runs(_model_of(_owner(part, ontology)), before[part].built_at, max(until, later.taken_at)):
+                    found.append(replace(run, type=part.name, link=counted.link, objects=counted.runs.get(run.run_id, 0)))
+        return tuple(sorted(found, key=lambda run: (-run.objects, run.type, run.finished_at)))
+
+    def export_diff(
+        self, a: Any, b: Any, types: Sequence[str] = (), *, path: Path, format: str = "", kinds: Sequence[str] = (),
+        properties: Sequence[str] = (),
+    ) -> int:  # fmt: skip
+        """Write every change from `a` to `b` to a file, a row per changed property, as the lake gives them; the bytes written.
+
+        Raises:
+            UnknownName, UsageError: as `diff`; or the file's suffix is neither .csv, .parquet, .jsonl nor .arrow.
+        """
+        one, other = self.find(a), self.find(b)
+        parts = self._asked(types, one, other) if types else [p for p in one.parts if p in other.parts]
+        return export(self.lake, self.ontology(), self._layouts(), one, other, parts, path, format, Only.of(kinds, properties))
 
     def _asked(self, names: Sequence[str], a: Snapshot, b: Snapshot) -> Sequence[Part]:
         """The parts that these names stand for, all of which both snapshots cover."""
@@ -323,41 +507,6 @@ class Eidolon:
                     found[part] = None
         return list(found)
 
-    def _listed(self, bound: Mapping[str, Any]) -> tuple[Change, ...]:
-        rows = self.lake.query(history.changes(), bound).to_pylist()
-        found = []
-        for row in rows:
-            old, new = dict(row["old_properties"]), dict(row["new_properties"])
-            title = row["old_title"] if row["change"] == "removed" else row["new_title"]
-            found.append(Change(row["type"], row["change"], row["key"], title, row["kind"] == "link", property_changes(old, new)))
-        titles = self._pair_titles([(c.type, c.key) for c in found if c.link], max(bound["a"], bound["b"]))
-        return tuple(
-            Change(c.type, c.kind, c.key, titles.get((c.type, c.key), c.title), True, c.properties) if c.link else c for c in found
-        )
-
-    def _pair_titles(self, pairs: Sequence[tuple[str, str]], seq: int) -> dict[tuple[str, str], str]:
-        """Titles of both objects of each pair (link, key), for people; of those whose sides are the objects' keys."""
-        ontology = self.ontology()
-        ends: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for name, key in pairs:
-            link = ontology.link_types.get(name)
-            if link is None or link.via is None:
-                continue
-            sides = ((link.from_type, link.via.from_columns), (link.to_type, link.via.to_columns))
-            if all(list(columns) == [ontology.object_type(type).key] for type, columns in sides):
-                ends[name, key] = list(zip((link.from_type, link.to_type), json.loads(key), strict=True))
-        wanted = sorted({end for both in ends.values() for end in both})
-        if not wanted:
-            return {}
-        found = self.lake.query(
-            f"select type, key, argMax(title, seq) as name from {quote_table(HISTORY_TABLE)}\n"
-            "where kind = 'object' and type in {types:Array(String)} and key in {keys:Array(String)} and seq <= {seq:UInt64}\n"
-            "group by type, key",
-            {"types": sorted({t for t, _ in wanted}), "keys": sorted({k for _, k in wanted}), "seq": seq},
-        )
-        titles = {(r["type"], r["key"]): r["name"] for r in found.to_pylist()}
-        return {at: " → ".join(titles.get(end) or end[1] for end in both) for at, both in ends.items()}
-
     def show(self, type: str, key: Any) -> ObjectHistory:
         """Every recorded version of one object, or of one pair of a many-to-many link, oldest first.
 
@@ -366,54 +515,124 @@ class Eidolon:
         Raises:
             UnknownName: no such type, or no such key in any snapshot; names the nearest.
         """
-        ontology, newest = self.ontology(), self._index()
-        part = self._part(type, ontology)
-        seq = newest[-1][0] if newest else 0
-        bound = {"type": part.name, "kind": part.kind, "seq": seq, **_keys(part, key, ontology)}
-        mine = f"from {quote_table(HISTORY_TABLE)}\nwhere type = {{type:String}} and kind = {{kind:String}} and seq <= {{seq:UInt64}}"
-        rows = []
-        if newest:
-            wanted = "toJSONString({keys:Array(String)})" if part.kind == "link" else "{keys:Array(String)}"
-            rows = self.lake.query(
-                f"select key, seq, taken_at, title, properties, _deleted {mine}\n"
-                f"and key {'=' if part.kind == 'link' else 'in'} {wanted} order by key, seq", bound,
-            ).to_pylist()  # fmt: skip
-        if not rows:
-            raise self._no_such(part, str(key), mine if newest else "", bound)
-        found = [r for r in rows if r["key"] == rows[0]["key"]]
-        labels = {s: label for s, _, label in newest}
-        return ObjectHistory(part.name, found[0]["key"], part.kind == "link", fold_versions(found, labels))
+        ontology, layouts = self.ontology(), self._layouts()
+        part = self._part(type, ontology, layouts)
+        return life_of(self.lake, ontology, layouts.get(part), part, key, self.index.times())
 
-    def _part(self, name: str, ontology: Ontology) -> Part:
-        if name in ontology.object_types:
-            return Part(name)
+    @staticmethod
+    def _part(name: str, ontology: Ontology, layouts: Mapping[Part, Layout]) -> Part:
         links = [n for n, link in ontology.link_types.items() if link.via]
         if name in links:
             return Part(name, "link")
-        covered = {p: None for s in reversed(self._read("")) for p in s.parts}
-        for part in covered:
-            if part.name == name:
-                return part
-        raise UnknownName("object type", name, dict.fromkeys([*ontology.object_types, *links, *(p.name for p in covered)]))
+        try:
+            return Part(ontology.object_type(name).name)
+        except UnknownName:
+            for part in layouts:
+                if part.name == name:
+                    return part
+        raise UnknownName("object type", name, dict.fromkeys([*ontology.object_types, *links, *(p.name for p in layouts)]))
 
-    def _no_such(self, part: Part, key: str, mine: str, bound: Mapping[str, Any]) -> UnknownName:
-        near = []
-        if mine:
-            distance = (
-                "least("
-                + ", ".join(f"editDistanceUTF8(lowerUTF8(substringUTF8({text}, 1, 100)), {{wanted:String}})" for text in ("key", "title"))
-                + ")"
+    # --- retention and files
+
+    def prune(self, keep: str = retention.KEEP, *, plan: bool = False) -> retention.PruneReport:
+        """Delete the snapshots that the rules do not keep, and the versions that no kept one shows. The newest is always kept.
+
+        With `plan` nothing is deleted. What is cut short goes on the next time; a snapshot that is kept reads as before at every moment.
+
+        Raises:
+            UsageError: the rules are wrong.
+        """
+        rules = retention.parse_keep(keep)
+        with self._locked():
+            taken = [(seq, at) for seq, _, at in self.index.times()]
+            if not taken:
+                return retention.PruneReport(keep, (), 0, 0, plan)
+            kept = retention.chosen(rules, taken, self.clock())
+            removed = tuple(seq for seq, _ in taken if seq not in set(kept))
+            if plan:
+                return retention.PruneReport(keep, removed, len(kept), 0, is_plan=True)
+            self._heal()
+            on = self.lake.placement.on_cluster
+            if removed:
+                self._sum_up(kept, set(removed))
+                numbers = ", ".join(map(str, removed))
+                self.lake.command(f"delete from {quote_table(SNAPSHOTS_TABLE)}{on} where seq in ({numbers})", settings=_SYNC, retry=True)
+            versions = retention.delete_unseen(self.lake, list(self._layouts().values()), kept)
+            return retention.PruneReport(keep, removed, len(kept), versions)
+
+    def _sum_up(self, kept: Sequence[int], removed: set[int]) -> None:
+        """Give each kept snapshot the changes since the kept one before it, where some between them go."""
+        for before, seq in itertools.pairwise(kept):
+            if not any(number in removed for number in range(before + 1, seq)):
+                continue
+            diff = self.diff(before, seq, limit=0)
+            events = {Part(c.type, "link" if c.link else "object").tag: [c.added, c.removed, c.changed] for c in diff.counts if c.total}
+            texts = ", ".join(f"{quote_text(tag)}, {list(map(int, three))}" for tag, three in events.items())
+            sums = ", ".join(
+                f"{name} = {sum(three[i] for three in events.values())}" for i, name in enumerate(("added", "removed", "changed"))
             )
-            near = self.lake.query(
-                f"select key, title from (select key, argMax(title, seq) as title {mine} group by key limit {_LOOKED_AT})\n"
-                f"order by {distance}, key limit 3",
-                {**bound, "wanted": key[:100].casefold()},
-            ).to_pylist()
-        named = [r["key"] if r["title"] in ("", r["key"]) else f"{r['key']} ({r['title']})" for r in near]
-        hint = f"near it: {', '.join(named)}" if named else f"no snapshot has any {part} yet; take one with skygraph snapshot take"
-        return UnknownName(str(part), key, [r["key"] for r in near], hint=hint)
+            self.lake.command(
+                f"alter table {quote_table(SNAPSHOTS_TABLE)}{self.lake.placement.on_cluster} update\n"
+                f"events = cast(map({texts}) as Map(String, Array(UInt64))), {sums} where seq = {int(seq)}",
+                settings=_SYNC, retry=True,
+            )  # fmt: skip
+
+    def size(self) -> retention.HistorySize:
+        """What the history weighs, by part."""
+        return retention.read_size(self.lake, self._layouts(), self.index.newest(1)[1])
+
+    def export(self, snapshot: str | int | Snapshot, folder: Path) -> transfer.ExportReport:
+        """Write a snapshot to a new folder: a Parquet file per type and link, written by the lake, and `snapshot.json`.
+
+        Raises:
+            UnknownName: no such snapshot.
+            UsageError: the folder is there already, or cannot be written.
+        """
+        found, layouts = self.find(snapshot), self._layouts()
+        known = self.index.known(found.seq, found.parts)
+        counts = {**{Part(t): n for t, n in found.counts.items()}, **{Part(n, "link"): c for n, c in found.links.items()}}
+        files = {
+            part.tag: (counts[part], then, self.lake.stream(layouts[part].as_it_was(then, found.seq), None, "Parquet"))
+            for part in found.parts
+            for then in (known[part].columns,)
+        }  # fmt: skip
+        return transfer.write_folder(folder, {"label": found.label, "taken_at": found.taken_at.isoformat(), "id": found.id}, files)
+
+    def import_(self, folder: Path, *, label: str = "", say: Callable[[str], None] = lambda _: None) -> Snapshot:
+        """Bring an exported snapshot back as the newest one: its label (or another), its types, and its id when all of it came.
+
+        It is of the time at which it was taken, when no other is newer; else of now.
+
+        Raises:
+            UsageError: the folder is no exported snapshot, or a file of it is damaged.
+        """
+        told = transfer.read_folder(folder)
+        with self._locked():
+            self._prepare()
+            seq = self._heal()
+            with transfer.imported(self.lake, folder, told, say) as tables:
+                newest = self.index.newest(1)[0]
+                at = dt.datetime.fromisoformat(told["taken_at"])
+                if newest and newest[0].taken_at >= at:
+                    at = self.clock()
+                sources = [_imported(p, tables[p["part"]]) for p in told["parts"]]
+                taken, records = self._record_sources(sources, {}, seq, label or str(told.get("label", "")), at)
+                if taken.id != told["id"]:
+                    self._heal()
+                    raise UsageError(f"{folder}: the files are not what was exported: id {taken.id}, not {told['id']}")
+                self._commit(taken, records)
+                return taken
 
     # --- as of
+
+    def past(self, point: str | int | Snapshot, store: Store) -> Store:
+        """The same store as it was at a point: a snapshot, or a time. Types that did not exist then say so when they are asked for.
+
+        Raises:
+            UnknownName: no such snapshot; names the nearest, and from when to when there are any.
+            UsageError: the time is before the first snapshot, or in the future; says from when to when there are any.
+        """
+        return past(self.lake, self.index, self._layouts(), store, self.find(point))
 
     def relation_at(self, snapshot: str | int | Snapshot, object_type: str) -> str:
         """A SELECT of the objects of a type as they were in a snapshot: its properties, with the column types of then.
@@ -425,34 +644,8 @@ class Eidolon:
         found, owner = self.find(snapshot), self.ontology().object_type(object_type)
         if owner.name not in found.counts:
             raise UsageError(f"snapshot {found.name} does not cover {owner.name}", hint=f"it covers {', '.join(found.types)}")
-        kept = self.lake.query(
-            f"select columns[{{tag:String}}] as columns from {quote_table(SNAPSHOTS_TABLE)} where seq = {{seq:UInt64}}",
-            {"tag": Part(owner.name).tag, "seq": found.seq},
-        )
-        return history.relation_as_of(owner, dict(kept.column(0)[0].as_py()), found.seq)
-
-    def relations_at(self, snapshot: str | int | Snapshot) -> dict[str, str]:
-        """What stands after FROM for each dbt model as it was in a snapshot: a SELECT in parentheses, for `Store`.
-
-        Only models of types and many-to-many links that the snapshot covers and the ontology still has.
-
-        Raises:
-            UnknownName: no such snapshot.
-        """
-        found, ontology = self.find(snapshot), self.ontology()
-        kept = self.lake.query(
-            f"select columns from {quote_table(SNAPSHOTS_TABLE)} where seq = {{seq:UInt64}}", {"seq": found.seq}
-        ).to_pylist()
-        columns = {tag: dict(held) for tag, held in kept[0]["columns"]}
-        relations = {}
-        for name, link in ontology.link_types.items():
-            if link.via is not None and name in found.links:
-                select = history.link_relation_as_of(link, columns.get(Part(name, "link").tag, {}), found.seq)
-                relations[link.via.model] = f"({select})"
-        for name, owner in ontology.object_types.items():
-            if name in found.counts:
-                relations[owner.model] = f"({history.relation_as_of(owner, columns.get(Part(name).tag, {}), found.seq)})"
-        return relations
+        part = Part(owner.name)
+        return self._layouts()[part].objects(owner, self.index.known(found.seq, [part])[part].columns, found.seq)
 
     def measure(self, snapshot: str | int | Snapshot, type: str, property: str = "") -> int | Decimal:
         """How many objects of a type there were in a snapshot; with `property`, the sum of that property over them.
@@ -469,16 +662,32 @@ class Eidolon:
         return Decimal(repr(value)) if isinstance(value, float) else value or 0
 
 
-class _NoTable(Exception):
-    """A part whose model has no table in the lake."""
+def _imported(told: Mapping[str, Any], relation: str) -> _Source:
+    """A part as a file of an exported snapshot has it."""
+    part, columns = Part.parse(told["part"]), dict(told["columns"])
+    keys = columns if part.kind == "link" else dict([next(iter(columns.items()))])
+    return _Source(State(part, keys, columns), "", relation)
 
-    def __init__(self, owner: ObjectType | LinkType, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-        what = f"link {owner.name}" if isinstance(owner, LinkType) else ""
-        self.error = LakeError(f"{what}: its model {model} has no table in the lake yet", hint="run skygraph dbt run")
-        if isinstance(owner, ObjectType):
-            self.error = missing_model(owner, model)
+
+def _owner(part: Part, ontology: Ontology) -> ObjectType | LinkType:
+    return ontology.object_type(part.name) if part.kind == "object" else ontology.link_type(part.name)
+
+
+def _model_of(owner: ObjectType | LinkType) -> str:
+    if isinstance(owner, ObjectType):
+        return owner.model
+    assert owner.via is not None
+    return owner.via.model
+
+
+def _no_table(owner: LinkType, model: str) -> LakeError:
+    return LakeError(f"link {owner.name}: its model {model} has no table in the lake yet", hint="run skygraph dbt run")
+
+
+def _print(state: State, content: str) -> str:
+    """What a part looks like: its content and what is read of it; '' when nobody can tell."""
+    text = repr((content, list(state.keys.items()), sorted(state.columns.items())))
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if content else ""
 
 
 def _parts_of(ontology: Ontology, names: Sequence[str]) -> Sequence[Part]:
@@ -503,46 +712,3 @@ def _check_columns(part: Part, model: str, wanted: Iterable[str], columns: Mappi
             f"{part}: its model {model} has no column {', '.join(missing)} in the lake",
             hint="run skygraph ontology check, or skygraph dbt run when the model is newer than its table",
         )
-
-
-def _bound(parts: Iterable[Part]) -> dict[str, list[str]]:
-    """Parts as the parameters `types` and `links`."""
-    found: dict[str, list[str]] = {"types": [], "links": []}
-    for part in parts:
-        found["types" if part.kind == "object" else "links"].append(part.name)
-    return found
-
-
-def _counts(part: Part, row: Mapping[str, Any]) -> Counts:
-    return Counts(part.name, part.kind == "link", row.get("added", 0), row.get("removed", 0), row.get("changed", 0))
-
-
-def _resolve(name: str, index: Sequence[tuple[int, str, str]]) -> int | None:
-    """The number of the snapshot that a name stands for, None when there is none."""
-    if name == "latest" and index:
-        return index[-1][0]
-    number = name.removeprefix("#")
-    if number.isdecimal() and number.isascii() and any(seq == int(number) for seq, _, _ in index):
-        return int(number)
-    if labelled := [seq for seq, _, label in index if label and label == name]:
-        return labelled[-1]
-    begun = {id: seq for seq, id, _ in index if len(name) >= 4 and id.startswith(name.lower())}
-    if len(begun) > 1:
-        raise UsageError(f"{name!r} begins the ids of {len(begun)} snapshots", hint=f"they are {', '.join(sorted(begun)[:5])}")
-    return next(iter(begun.values()), None)
-
-
-def _keys(part: Part, key: Any, ontology: Ontology) -> dict[str, list[str]]:
-    """The texts that a key may be kept under: as given, and as its property would write it. Of a link, both sides."""
-    if part.kind == "link":
-        try:
-            sides = json.loads(key) if isinstance(key, str) else list(key)
-        except (ValueError, TypeError):
-            sides = [key]
-        return {"keys": [str(side) for side in (sides if isinstance(sides, list) else [sides])]}
-    texts = [str(key)]
-    owner = ontology.object_types.get(part.name)
-    if owner is not None:
-        with suppress(UsageError):
-            texts.append(str(owner.parse(owner.key, key)))
-    return {"keys": list(dict.fromkeys(texts))}

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from workbench.lake import Lake
 
-__all__ = ["Format", "ObjectCard", "ObjectSet", "Page", "Store"]
+__all__ = ["AsOf", "Format", "ObjectCard", "ObjectSet", "Page", "Store"]
 
 Format = Literal["csv", "parquet", "jsonl", "arrow"]
 
@@ -62,21 +62,41 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class AsOf:
+    """The point that the objects of a store are of: a snapshot by its number, with its label and its time."""
+
+    seq: int
+    label: str
+    taken_at: dt.datetime
+
+    def __str__(self) -> str:
+        return f"#{self.seq}{f' {self.label}' if self.label else ''} of {self.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def to_dict(self) -> dict[str, Any]:
+        """`seq`, `label`, `taken_at`."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
 class Store:
     """Where objects are read: the lake, one model of what is in it, and what stands for each dbt model after FROM.
 
     `relations` is model -> quoted table, or a SELECT in parentheses; only the models that have a table. The columns of a model are
-    looked up when it is first asked about, and again when an answer shows that they changed.
+    looked up when it is first asked about, and again when an answer shows that they changed. `past` gives a store like it as of a
+    point; `as_of` is that point, None for the present, and `now` then the store of the present.
     """
 
     lake: Lake
     ontology: Ontology
     relations: Mapping[str, str]
+    past: Callable[[Any, Store], Store] | None = field(default=None, repr=False, compare=False)
+    as_of: AsOf | None = None
+    now: Store | None = field(default=None, repr=False, compare=False)
     _columns: dict[str, Mapping[str, str]] = field(default_factory=dict, repr=False, compare=False)
 
     def objects(self, type_name: str) -> ObjectSet:
         """All objects of a type; `UnknownName` with the nearest types."""
-        return ObjectSet(self, ObjectQuery(self.ontology.object_type(type_name).name))
+        return ObjectSet(self, ObjectQuery(self.ontology.object_type(type_name).name, as_of=self._point))
 
     def at(self, text: str) -> ObjectSet:
         """The objects that a short text stands for: `Customer[country=Brazil]/invoices[total>10] sort=-total search="ann" limit=5`.
@@ -84,7 +104,23 @@ class Store:
         Raises:
             UsageError, UnknownName: a mistake in the text; says what and where.
         """
-        return ObjectSet(self, parse_path(text, self.ontology))
+        query = parse_path(text, self.ontology)
+        return ObjectSet(self.at_point(query.as_of), query) if query.as_of else ObjectSet(self, replace(query, as_of=self._point))
+
+    def at_point(self, point: Any) -> Store:
+        """This store as it was at a point: a snapshot (number, label, id), or a time (`yesterday 18:00`, `2 hours ago`).
+
+        Raises:
+            UnknownName, UsageError: there is no such snapshot, or the time is outside of them; says from when to when there are any.
+        """
+        if self.past is None:
+            raise UsageError("these objects have no past: nothing keeps their history")
+        return self.past(point, self.now or self)
+
+    @property
+    def _point(self) -> str:
+        """The point of this store as a query has it."""
+        return str(self.as_of.seq) if self.as_of else ""
 
     def object(self, type_name: str, key: Any) -> ObjectCard:
         """One object by its key, as text or value; `UnknownName` with near keys when there is none."""
@@ -103,7 +139,7 @@ class Store:
         if len(rows) > 1:
             said = f"{len(rows)}{' or more' if len(rows) == 100 else ''} rows of {object_type.model} have the key {parsed}"
             warnings = [f"{said}; this is one of them", *warnings]
-        return ObjectCard(object_type, rows[0], links, tuple(warnings))
+        return ObjectCard(object_type, rows[0], links, tuple(warnings), self.as_of)
 
     @property
     def missing(self) -> dict[str, frozenset[str]]:
@@ -284,6 +320,19 @@ class ObjectSet(Answer):
     def _with(self, **changes: Any) -> ObjectSet:
         return ObjectSet(self.store, replace(self.query, **changes))
 
+    def as_of(self, point: Any) -> ObjectSet:
+        """The same set as it was at a point: a snapshot by number, label or id, or a time such as `yesterday 18:00`; None is now.
+
+        Links, conditions on linked objects, facets, groups, counts and pages are all of that point. Times are in UTC.
+
+        Raises:
+            UnknownName, UsageError: there is no such snapshot, or the time is outside of them; says from when to when there are any.
+        """
+        if point is None:
+            return ObjectSet(self.store.now or self.store, replace(self.query, as_of=""))
+        text = point.isoformat() if hasattr(point, "isoformat") else str(getattr(point, "seq", point))
+        return ObjectSet(self.store.at_point(text), replace(self.query, as_of=text))
+
     def where(self, *texts: str, **keywords: Any) -> ObjectSet:
         """Only the objects that meet every condition: `where("total>10 or vip=yes", country="Brazil", city__in=[...])`.
 
@@ -318,7 +367,8 @@ class ObjectSet(Answer):
     def linked(self, link: str) -> ObjectSet:
         """The objects one hop away from any of these (from the limited ones, when there is a limit), each once."""
         end = self.store.ontology.link_end(self.query.type, link)
-        return ObjectSet(self.store, ObjectQuery(end.to_type, source=Hop(self.query, end.name)))
+        source = Hop(replace(self.query, as_of=""), end.name)
+        return ObjectSet(self.store, ObjectQuery(end.to_type, source=source, as_of=self.query.as_of))
 
     @property
     def whole(self) -> ObjectSet:
@@ -559,6 +609,7 @@ class ObjectSet(Answer):
             "total": self._count(self.query.whole),
             "rows": page.rows.to_pylist(),
             "next": page.next,
+            **({"as_of": self.store.as_of.to_dict()} if self.store.as_of else {}),
             **({"warnings": said} if (said := self.warnings) else {}),
         }
 
@@ -574,6 +625,8 @@ class ObjectSet(Answer):
         else:
             note = f"rows 1-{len(rows):,} of {total:,}"
         yield Heading(f"{self.query.type}: {total:,} {'object' if total == 1 else 'objects'}")
+        if self.store.as_of:
+            yield Note(f"as of {self.store.as_of}", "quiet")
         yield from (Note(text, "bad") for text in self.warnings)
         yield Grid(columns, [[row[c] for c in columns] for row in rows], empty="no object", note=note)
 
@@ -679,6 +732,7 @@ class ObjectCard(Answer):
     values: Mapping[str, Any]
     links: tuple[tuple[LinkEnd, int | None], ...]
     warnings: tuple[str, ...] = ()
+    as_of: AsOf | None = None
 
     @property
     def key(self) -> Any:
@@ -699,6 +753,7 @@ class ObjectCard(Answer):
             "title": self.title,
             "properties": dict(self.values),
             "links": [{"name": e.name, "type": e.to_type, "many": e.many, "count": count} for e, count in self.links],
+            **({"as_of": self.as_of.to_dict()} if self.as_of else {}),
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
 
@@ -706,6 +761,8 @@ class ObjectCard(Answer):
         """The title, the properties with their units, the links."""
         title = f": {self.title}" if self.title != str(self.key) else ""
         yield Heading(f"{self.object_type.name} {self.key}{title}")
+        if self.as_of:
+            yield Note(f"as of {self.as_of}", "quiet")
         yield from (Note(text, "bad") for text in self.warnings)
         yield Grid(
             ["property", "value", "unit"],

@@ -255,7 +255,7 @@ class _Reader:
                 raise self.wrong("comes where a link must stand", hint=f"write a link of {query.type} after the slash")
             end = self.ontology.link_end(query.type, named[1])
             query = self.step(ObjectQuery(end.to_type, source=Hop(query, end.name)))
-        query = self.options(query, re.compile(r"\s+(?=\S)"))
+        query = self.options(query, re.compile(r"\s+(?=\S)"), last=True)
         self.end("a set of objects")
         return query
 
@@ -270,13 +270,15 @@ class _Reader:
             self.close("}")
         return query
 
-    def options(self, query: ObjectQuery, before: re.Pattern[str]) -> ObjectQuery:
+    def options(self, query: ObjectQuery, before: re.Pattern[str], *, last: bool = False) -> ObjectQuery:
         object_type, given = self.ontology.object_type(query.type), set()
         while self.take(before):
             named = self.take(re.compile(r"(\w+)="))
-            if not named or named[1] not in ("sort", "search", "limit", "after") or named[1] in given:
+            known = ("sort", "search", "limit", "after", *(["as_of"] if last else []))
+            if not named or named[1] not in known or named[1] in given:
                 self.at = named.start() if named else self.at
-                raise self.wrong("is not part of a set of objects", hint="after the path come sort=, search=, limit= and after=, each once")
+                hint = "after the path come sort=, search=, limit=, after= and as_of=, each once"
+                raise self.wrong("is not part of a set of objects", hint=hint)
             given.add(named[1])
             quoted = self.take(_QUOTED)
             plain = None if quoted else self.take(re.compile(r"[^\s{}]+"))
@@ -286,7 +288,9 @@ class _Reader:
 
 
 def with_option(query: ObjectQuery, name: str, value: str, object_type: ObjectType) -> ObjectQuery:
-    """A query with one of `sort`, `search`, `limit` and `after`, as written."""
+    """A query with one of `sort`, `search`, `limit`, `after` and `as_of`, as written."""
+    if name == "as_of":
+        return replace(query, as_of=value.strip())
     if name == "sort":
         return replace(query, sort=parse_sort(value, object_type))
     if name == "search":
@@ -374,6 +378,8 @@ def _options(query: ObjectQuery) -> Iterator[tuple[str, str]]:
         yield "after", str(query.after) if isinstance(query.after, Cursor) else _key(query.after)
     if query.limit is not None:
         yield "limit", str(query.limit)
+    if query.as_of:
+        yield "as_of", query.as_of
 
 
 def _key(key: Any) -> str:
@@ -401,4 +407,4 @@ def write_path(query: ObjectQuery) -> str:
 def write_words(query: ObjectQuery) -> list[str]:
     """The words after `skygraph objects` that ask the same."""
     # joined by = as a value may begin with a dash
-    return [_steps(query), *(f"--{name}={value}" for name, value in _options(query))]
+    return [_steps(query), *(f"--{name.replace('_', '-')}={value}" for name, value in _options(query))]

@@ -229,7 +229,8 @@ class ObjectQuery:
     """Objects of one type: all of them, or those one hop away from `source`, that meet every test.
 
     Each word of `search` must occur in the title. Without `sort` they come in key order, or when searched in title order.
-    `after` is a place in that order, or the key of an object: what follows it.
+    `after` is a place in that order, or the key of an object: what follows it. `as_of` is the point that it asks about, as written,
+    '' for now; a source has none of its own.
     """
 
     type: str
@@ -239,6 +240,7 @@ class ObjectQuery:
     after: Any = None
     source: Hop | None = None
     search: str = ""
+    as_of: str = ""
 
     @property
     def whole(self) -> ObjectQuery:
