@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from workbench.catalog import Catalog, Lineage
-    from workbench.eidolon import Eidolon, Events, ObjectHistory, Snapshot, SnapshotList, TwinDiff
+    from workbench.eidolon import (
+        Behind,
+        Eidolon,
+        Events,
+        ExportReport,
+        HistorySize,
+        ObjectHistory,
+        PruneReport,
+        Snapshot,
+        SnapshotList,
+        Trace,
+        TwinDiff,
+    )
     from workbench.fork import Fork, Forks
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
@@ -202,7 +214,43 @@ class Workbench:
         """The history of objects."""
         from workbench.eidolon import Eidolon
 
-        return Eidolon(self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir)
+        return Eidolon(
+            self.lake, lambda: self.live.ontology, self.transforms.relations, self.settings.state_dir,
+            building=self.transforms.building, trace=self._trace, runs=self._runs_under,
+            quiet=lambda: self.hermes.paused(),
+        )  # fmt: skip
+
+    def _trace(self, model: str) -> Trace | None:
+        """The raw table whose rows are those of a model: one under it that has its name (without `dim_`, `fct_` ...) and one key column."""
+        from workbench.eidolon import Trace
+
+        try:
+            tables = self.hermes.plan.tables
+        except SkyGraphError:
+            return None  # sync says what is wrong
+        for table in self.transforms.upstream(model)[1]:
+            name = table.partition(".")[2]
+            job = tables.get(name)
+            if job and table == job.raw and len(job.key) == 1 and name in (model, model.partition("_")[2]):
+                return Trace(table, job.key[0], job.watermark)
+        return None
+
+    def _runs_under(self, model: str, since: dt.datetime, until: dt.datetime) -> list[Behind]:
+        """The sync runs that wrote to raw tables under a model and ended after `since`, begun until `until`."""
+        from workbench.eidolon import Behind
+        from workbench.hermes.ledger import RUNS_TABLE
+
+        names = [t.partition(".")[2] for t in self.transforms.upstream(model)[1] if t.startswith("raw.")]
+        if not names or not self.lake.columns(RUNS_TABLE):
+            return []
+        exact = "%Y-%m-%d %H:%M:%S.%f"
+        rows = self.lake.rows(
+            f"select run_id, table, finished_at, inserted, deleted from {RUNS_TABLE} where table in {{names:Array(String)}}\n"
+            "and inserted + deleted > 0 and finished_at >= parseDateTime64BestEffort({since:String}, 3, 'UTC')\n"
+            "and started_at <= parseDateTime64BestEffort({until:String}, 3, 'UTC') order by finished_at desc limit 1000",
+            {"names": names, "since": since.strftime(exact), "until": until.strftime(exact)},
+        )
+        return [Behind(r["run_id"], f"raw.{r['table']}", r["finished_at"], int(r["inserted"]), int(r["deleted"])) for r in rows]
 
     def stop(self) -> None:
         """End what other threads of this workbench read and sync now; their callers get an error or a report that says so."""
@@ -626,16 +674,41 @@ class Workbench:
             for s in self.snapshots().snapshots
         ]
 
-    def diff(self, a: str | int, b: str | int, *types: str, limit: int = 1_000) -> TwinDiff:
+    def diff(
+        self, a: str | int, b: str | int, *types: str, limit: int = 1_000, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> TwinDiff:
         """What was added, removed and changed from snapshot `a` to `b`: labels, numbers, the beginning of an id, or times.
 
-        The counts are of everything; `limit` is how many changes are listed.
+        The counts are of everything; `limit` is how many changes are listed. `kinds` (added, removed, changed) and `properties` (one of
+        them changed) leave out others.
         """
-        return self.eidolon.diff(a, b, types, limit=limit)
+        return self.eidolon.diff(a, b, types, limit=limit, kinds=kinds, properties=properties)
 
     def object_history(self, type_name: str, key: Any) -> ObjectHistory:
         """Every recorded version of one object."""
         return self.eidolon.show(type_name, key)
+
+    def export_diff(
+        self, a: str | int, b: str | int, *types: str, to: str | Path, kinds: Sequence[str] = (), properties: Sequence[str] = ()
+    ) -> int:
+        """Write every change from `a` to `b` to a .csv, .parquet, .jsonl or .arrow file, by the lake; the bytes written."""
+        return self.eidolon.export_diff(a, b, types, path=Path(to), kinds=kinds, properties=properties)
+
+    def prune_snapshots(self, keep: str = "", *, plan: bool = False) -> PruneReport:
+        """Delete the snapshots that the rules do not keep (default: `SKYGRAPH_SNAPSHOTS_KEEP`), and what only they showed."""
+        return self.eidolon.prune(keep or self.settings.snapshots_keep, plan=plan)
+
+    def history_size(self) -> HistorySize:
+        """What the history of objects weighs, by type."""
+        return self.eidolon.size()
+
+    def export_snapshot(self, snapshot: str | int, folder: str | Path) -> ExportReport:
+        """Write a snapshot to a new folder, a Parquet file per type and link."""
+        return self.eidolon.export(snapshot, Path(folder))
+
+    def import_snapshot(self, folder: str | Path, *, label: str = "") -> Snapshot:
+        """Bring an exported snapshot into this lake's history, as its newest."""
+        return self.eidolon.import_(Path(folder), label=label, say=lambda part: self.progress(part, 0, 0))
 
     # --- what if
 

@@ -537,7 +537,8 @@ def _statements(found: ObjectSet) -> Lines:
 
 @command("object", arg("type", help="an object type", metavar="TYPE", completes="type"),
          arg("key", help="its key", metavar="KEY", completes="key"),
-         flag("--as-of", dest="as_of", help="as it was then: a snapshot, or a time", default="", metavar="T", completes="snapshot"))  # fmt: skip
+         flag("--as-of", dest="as_of", help="as it was then: a snapshot, or a time", default="", metavar="T",
+              completes="snapshot"))  # fmt: skip
 def object_(bench: Workbench, type: str, key: str, as_of: str = "") -> Answer:
     """One current object with its links; with --as-of, as it was then."""
     return bench.object(type, key, as_of=as_of)
@@ -656,14 +657,61 @@ def snapshot_events(bench: Workbench, bins: int = 0, since: str | None = None, u
 
 @command(
     "snapshot diff",
-    arg("a", help="the earlier snapshot: label, number or beginning of its id", metavar="A", completes="snapshot"),
+    arg("a", help="the earlier point: a snapshot's label, number or beginning of its id, or a time", metavar="A", completes="snapshot"),
     arg("b", help="the later one", metavar="B", completes="snapshot"),
     arg("types", help="object types (default: all)", nargs="*", metavar="TYPE", completes="type"),
     flag("--limit", help="how many changes to list (default 1000); the counts are of all", type=int, default=1000, metavar="N"),
+    flag("--kind", help="only these", action="append", default=[], choices=["added", "removed", "changed"]),
+    flag("--property", help="only objects in which this property changed", action="append", default=[], metavar="P"),
+    flag("--to", help="write every change to a file, by its suffix: .csv, .parquet, .jsonl or .arrow", default="", metavar="FILE"),
 )
-def snapshot_diff(bench: Workbench, a: str, b: str, types: Sequence[str] = (), limit: int = 1000) -> Answer:
-    """What was added, removed and changed between two snapshots, with old and new values."""
-    return bench.diff(a, b, *types, limit=limit)
+def snapshot_diff(
+    bench: Workbench, a: str, b: str, types: Sequence[str] = (), limit: int = 1000, kind: Sequence[str] = (),
+    property: Sequence[str] = (), to: str = "",
+) -> Answer:  # fmt: skip
+    """What changed between two points: objects, cells, links, and the sync runs behind it."""
+    if to:
+        size = bench.export_diff(a, b, *types, to=to, kinds=kind, properties=property)
+        return Lines((f"wrote {to}: {size:,} bytes",), {"file": to, "bytes": size})
+    return bench.diff(a, b, *types, limit=limit, kinds=kind, properties=property)
+
+
+@command(
+    "snapshot prune",
+    flag(
+        "--keep", help="rules (default: SKYGRAPH_SNAPSHOTS_KEEP): 'all for 7 days, daily for 90 days, monthly'", default="", metavar="RULES"
+    ),
+    flag("--plan", help="only say what would go"),
+)
+def snapshot_prune(bench: Workbench, keep: str = "", plan: bool = False) -> Answer:
+    """Delete the snapshots that the rules do not keep, and the versions that only they showed."""
+    return bench.prune_snapshots(keep, plan=plan)
+
+
+@command("snapshot size")
+def snapshot_size(bench: Workbench) -> Answer:
+    """What the history weighs, by type: objects, versions, bytes on disk."""
+    return bench.history_size()
+
+
+@command(
+    "snapshot export",
+    arg("snapshot", help="a snapshot, or a time", metavar="SNAPSHOT", completes="snapshot"),
+    arg("dir", help="a new folder", metavar="DIR"),
+)
+def snapshot_export(bench: Workbench, snapshot: str, dir: str) -> Answer:
+    """Write a snapshot to a folder: a Parquet file per type and link."""
+    return bench.export_snapshot(snapshot, dir)
+
+
+@command(
+    "snapshot import",
+    arg("dir", help="a folder that `snapshot export` wrote", metavar="DIR"),
+    flag("--label", help="another label than it had", default="", metavar="L"),
+)
+def snapshot_import(bench: Workbench, dir: str, label: str = "") -> Answer:
+    """Bring an exported snapshot into this lake's history, as its newest."""
+    return bench.import_snapshot(dir, label=label)
 
 
 @command("snapshot show", arg("type", help="an object type", metavar="TYPE", completes="type"),

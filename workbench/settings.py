@@ -89,6 +89,11 @@ class Settings:
         "SKYGRAPH_CANARY",
         "How often the scheduler sends a synthetic row from a source to the API and looks where it is late; off for never.",
     )
+    snapshots_keep: str = _setting(
+        "all for 7 days, daily for 90 days, monthly",
+        "SKYGRAPH_SNAPSHOTS_KEEP",
+        "Which snapshots `skygraph snapshot prune` keeps.",
+    )
     backup_disk: str = _setting(
         "",
         "SKYGRAPH_BACKUP_DISK",

@@ -7,6 +7,7 @@ that `environment()` gives. dbt keeps state per process, so one run at a time he
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
 import os
 import re
@@ -31,6 +32,7 @@ _GOOD = ("success", "pass")
 _BAD = ("error", "fail", "runtime error")
 _BUILDS = ("run", "build", "test", "seed", "snapshot")  # the verbs that make or test something in the lake
 _WITHOUT_LAKE = ("", "clean", "deps", "init", "list", "ls", "parse")
+_SETTLES_S = 10  # without another statement, dbt is taken to have ended
 _one_at_a_time = threading.RLock()
 
 
@@ -322,7 +324,7 @@ class Transforms:
             if option not in words and words and not words[-1].startswith("--help") and words[0] not in ("--version", "init"):
                 words += [option, str(self.project)]
         finished: dict[str, NodeResult] = {}
-        with _one_at_a_time, _environ(variables):
+        with _one_at_a_time, self._running(verb), _environ(variables):
             from dbt.adapters.clickhouse import dbclient
             from dbt.cli.exceptions import DbtUsageException
             from dbt.cli.main import cli, dbtRunner
@@ -346,6 +348,46 @@ class Transforms:
         if result.exception is not None and not nodes:
             raise TransformError(f"dbt {command}: {error}", hint=f"see {self.log_dir / 'dbt.log'}")
         return report
+
+    @contextmanager
+    def _running(self, verb: str) -> Iterator[None]:
+        """Let `building` see, from any process of this machine, that models are being built."""
+        if verb not in ("run", "build", "seed", "snapshot"):
+            yield
+            return
+        path = self.log_dir.parent / "lock" / "dbt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def building(self) -> str:
+        """Who builds models right now, in words; '' when nobody does.
+
+        A run of ours holds a lock. One of a plain terminal is seen by its statements, and between them by a model that is newer than dbt's
+        last results and was made within the last seconds.
+        """
+        try:
+            with open(self.log_dir.parent / "lock" / "dbt", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            return "dbt builds the models now"
+        if self.lake.scalar('select count() from system.processes where startsWith(query, \'/* {"app": "dbt"\')'):
+            return "dbt builds the models now, in another program"
+        try:
+            ended = (self.project / "target/run_results.json").stat().st_mtime
+        except OSError:
+            return ""
+        tables = [m.table for m in self.models().values()]
+        found = self.lake.scalar(
+            "select any(concat(database, '.', name)) from system.tables where concat(database, '.', name) in {tables:Array(String)}\n"
+            "and engine like '%MergeTree' and toUnixTimestamp(metadata_modification_time) > {ended:Float64}\n"
+            f"and metadata_modification_time > now() - {_SETTLES_S}",
+            {"tables": tables, "ended": ended},
+        )
+        return f"dbt has just made {found} and not ended yet" if found else ""
 
     def _keep(self, report: BuildReport) -> None:
         """Write the row of a run; a lake that refuses costs the row and not the run."""
