@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrowseAt", "Times"]
 
-_MOMENTS = 100_000
+_MOMENTS, _RECENT = 100_000, 20  # snapshots that are listed: all, and those looked at for new ones
 _KEPT = 12  # times that stay in memory
 _LISTED = 500  # changes that are listed
 _LIFE = 200  # versions of one object
@@ -45,21 +45,23 @@ class BrowseAt(Browse):
         other: the store as of the one that it is compared with.
         alone: what an object is that the other one has not: `added` where the other one is older, else `removed`.
         first: of a type, the properties whose columns come first.
+        point: the number of the snapshot, for the commands that show the same.
     """
 
     def __init__(
         self, store: Store, *, lake: Callable[[], Lake], lakes: dict[str, Lake], other: Store | None = None, alone: str = "added",
-        first: Callable[[str], frozenset[str]] = lambda type: frozenset(),
+        first: Callable[[str], frozenset[str]] = lambda type: frozenset(), point: str = "",
         problems: Callable[[], InvalidFiles | None] = lambda: None,
     ) -> None:  # fmt: skip
         super().__init__(lambda: store, problems, lake=lake, lakes=lakes)
-        self._other, self._only, self._first = other, alone, first
+        self._other, self._only, self._first, self._point = other, alone, first, point
 
     def open(self, text: str, edit: Mapping[str, Any] | None = None, size: int = 100) -> dict[str, Any]:
         """As of the explorer, with marks."""
         answer = super().open(text, edit, size)
         type = answer["type"]["name"]
         self._mark("open", type, answer["page"]["rows"])
+        self._date(answer)
         names = [column["name"] for column in answer["columns"]]
         order = self._order(type, names)
         answer["columns"] = [answer["columns"][i] for i in order]
@@ -78,7 +80,7 @@ class BrowseAt(Browse):
         """As of the explorer, with marks; of an object that is not there, `absent`."""
         kind, there = self._store("card").ontology.object_type(type), self._beside("card")
         try:
-            answer = super().card(type, key)
+            answer = self._date(super().card(type, key))
         except UnknownName:
             answer = {
                 "type": kind.name, "key": key, "title": key, "text": "", "command": "", "python": "", "properties": [], "links": [],
@@ -146,6 +148,13 @@ class BrowseAt(Browse):
         here = _keys_in(mine, [k for k, _ in others if k is not None])
         lost = [{"key": k, "title": t, "mark": "lost" if later else "gained"} for k, t in others if k is not None and k not in here]
         return {"objects": found, "lost": lost[:limit]}
+
+    def _date(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """An answer whose command and Python say the time."""
+        if self._point:
+            answer["command"] = f"{answer['command']} --as-of {self._point}"
+            answer["python"] = f"bench.twin({answer['text']!r}, at={self._point!r})"
+        return answer
 
     # --- the other time
 
@@ -219,8 +228,10 @@ class Times:
 
     def moments(self, since: str) -> dict[str, Any]:
         """The snapshots after one, oldest first, or all: `value`, `label`, `taken_at`, `count` of what changed, `objects`."""
-        taken = self._eidolon.list(_MOMENTS).snapshots
         after = _number(since) if since else 0
+        taken = self._eidolon.list(_RECENT if since else _MOMENTS).snapshots
+        if since and taken and taken[0].seq > after:  # more came than that
+            taken = self._eidolon.list(_MOMENTS).snapshots
         return {"moments": [_moment(s) for s in taken if s.seq > after]}
 
     def browse(self, side: str, at: str, against: str | None) -> BrowseAt:
@@ -234,7 +245,9 @@ class Times:
             a, b = sorted((_number(at), _number(against)))
             return self._changed(a, b, type)
 
-        return BrowseAt(self._store(_number(at)), lake=self._make_lake, lakes=self._lakes[side], other=other, alone=alone, first=first)
+        return BrowseAt(
+            self._store(_number(at)), lake=self._make_lake, lakes=self._lakes[side], other=other, alone=alone, first=first, point=at
+        )
 
     def changes(self, a: str, b: str, type: str) -> dict[str, Any]:
         """What changed from one time to another: `counts` by type, and of a type (or of all) the first changes."""

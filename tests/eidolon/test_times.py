@@ -48,6 +48,9 @@ def test_each_time_has_its_own_objects_links_and_values(times: Times) -> None:
     assert [o["key"] for o in before.near("Item", "1", "tagged", 5)["objects"]] == ["new"]
     values = {p["name"]: p["value"] for p in before.card("Item", "1")["properties"]}
     assert (values["name"], values["price"]) == ("Pen", "1.90")
+    assert before.open("Item[price>1]")["command"] == "%skygraph objects 'Item[price>1]' --as-of 1"
+    assert after.card("Item", "1")["command"] == "%skygraph object Item 1 --as-of 2"
+    assert after.card("Item", "1")["python"] == "bench.twin('Item[item_id=1]', at='2')"
 
 
 def test_what_differs_is_marked_on_both_sides(times: Times) -> None:

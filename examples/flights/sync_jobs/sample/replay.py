@@ -203,6 +203,8 @@ def play_with_snapshots(source: sqlite3.Connection, options: argparse.Namespace)
 def play(source: sqlite3.Connection, options: argparse.Namespace) -> None:
     """The source alone, ten times a second when a speed is given."""
     first, last = (midnight(options.day) + dt.timedelta(hours=h) for h in options.hours)
+    now = dt.datetime.fromisoformat(source.execute("select now from replay_clock").fetchone()[0]).replace(tzinfo=dt.timezone.utc)
+    first = max(first, now)  # what was ended goes on
     began, moment = time.monotonic(), first
     while True:
         written = advance(source, moment)
