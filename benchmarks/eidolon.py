@@ -83,7 +83,7 @@ def dbt_project(settings: Settings) -> None:
     """A dbt project with one snapshot of the same table."""
     root = settings.workspace / "dbt"
     (root / "snapshots").mkdir(parents=True)
-    (root / "dbt_project.yml").write_text("name: bench\nversion: '1'\nprofile: skygraph\nsnapshot-paths: [snapshots]\n")
+    (root / "dbt_project.yml").write_text("name: bench\nversion: '1.0.0'\nprofile: skygraph\nsnapshot-paths: [snapshots]\n")
     (root / "snapshots" / "orders.sql").write_text(
         "{% snapshot orders_snapshot %}{{ config(target_schema='kept', strategy='check', unique_key='order_id', check_cols='all') }}"
         "select * from marts.orders{% endsnapshot %}\n"

@@ -752,7 +752,7 @@ class Workbench:
             LakeError: it could not be written; older backups are as they were.
         """
         self.lake.ping()
-        with self.hermes.paused(), self.eidolon.paused():
+        with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
             return self.backups.make(Path(into) if into else None, self._databases, keep=keep, progress=self.progress)
 
     def restore(self, backup: str = "", *, replace: bool = False) -> RestoreReport:
@@ -760,7 +760,7 @@ class Workbench:
         found = self.backups
         found.find(backup)  # before a lake is started
         self.lake.ping()
-        with self.hermes.paused(), self.eidolon.paused():
+        with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
             return found.restore(backup, replace=replace, progress=self.progress)
 
     def move(self, url: str, *, replace: bool = False) -> MoveReport:
@@ -772,7 +772,7 @@ class Workbench:
         self.lake.ping()
         target = Lake(settings)
         try:
-            with self.hermes.paused(), self.eidolon.paused():
+            with self.eidolon.paused(), self.hermes.paused():  # in the order in which a snapshot takes them
                 return move(self.lake, target, self._databases, replace=replace, progress=self.progress)
         finally:
             target.close()

@@ -175,6 +175,10 @@ MISTAKES = [
     ("/api/v1/facets/Customer", 400, "property", None),
     ("/api/v1/snapshots/openin/diff/opening", 404, "unknown snapshot 'openin'", ["opening"]),
     ("/api/v1/snapshots/opening/diff/opening?limit=-1", 400, "limit", None),
+    ("/api/v1/objects/Genre?as_of=openin", 404, "unknown snapshot 'openin'", ["opening"]),
+    ("/api/v1/objects/Genre?as_of=2001-01-01", 400, "before the first snapshot", None),
+    ("/api/v1/facets/Genre?property=name&as_of=2100-01-01", 400, "in the future", None),
+    ("/api/v1/snapshots/history/Genre/none", 404, "unknown Genre 'none'", None),
     ("/api/v1/snapshots/opening/diff/opening?type=Genres", 400, "'Genres'", ["Genre"]),
 ]
 
@@ -291,6 +295,28 @@ def test_snapshots_are_taken_listed_and_compared(api: TestClient) -> None:
     assert (diff["a"]["label"], diff["b"]["label"], diff["changes"]) == ("opening", "by the api", [])
 
 
+def test_objects_are_answered_as_of_a_snapshot(api: TestClient) -> None:
+    now = api.get(f"{OBJECTS}/Track?limit=3&sort=-track_id&count=true").json()
+    then = api.get(f"{OBJECTS}/Track?limit=3&sort=-track_id&count=true&as_of=opening").json()
+    assert (then["rows"], then["total"], then["as_of"]["label"]) == (now["rows"], now["total"], "opening")
+    following = api.get(then["next"]).json()
+    assert (following["as_of"]["seq"], len(following["rows"])) == (then["as_of"]["seq"], 3)
+    card = api.get(f"{OBJECTS}/Playlist/1?as_of=opening").json()
+    assert card["links"] == api.get(f"{OBJECTS}/Playlist/1").json()["links"]
+    linked = "/links/contains?limit=2&sort=title&as_of=opening"
+    assert api.get(f"{OBJECTS}/Playlist/1{linked}").json()["rows"] == api.get(f"{OBJECTS}/Playlist/1{linked[:-14]}").json()["rows"]
+    path = quote("Customer[country=Brazil]/invoices as_of=opening")
+    assert api.get(f"{OBJECTS}?text={path}").json()["as_of"]["label"] == "opening"
+    for asked in ("groups/Customer?by=country", "facets/Customer?property=country"):
+        assert api.get(f"/api/v1/{asked}&as_of=opening").json() == api.get(f"/api/v1/{asked}").json()
+    life = api.get("/api/v1/snapshots/history/Genre/1").json()
+    assert [v["kind"] for v in life["versions"]] == ["added"]
+    events = api.get("/api/v1/snapshots/events?bins=5").json()
+    assert events["snapshots"] >= 1 and {e["type"] for e in events["events"]} >= {"Track", "Genre"}
+    assert api.get("/api/v1/snapshots/size").json()["bytes"] > 0
+    assert api.post("/api/v1/snapshots/prune", json={"plan": True}).json()["is_plan"]
+
+
 def test_sync_runs_a_table_and_says_where_it_stands(api: TestClient) -> None:
     report = api.post("/api/v1/sync/genres", json={"full": True}).json()
     assert (report["failed"], [run["table"] for run in report["tables"]]) == (False, ["genres"])
@@ -405,7 +431,8 @@ def test_every_resource_is_in_the_schema(api: TestClient) -> None:
         "/health", "/health/live", "/api/v1/canary", "/api/v1/catalog",
         "/api/v1/ontology", "/api/v1/ontology/reload", OBJECTS, f"{OBJECTS}/{{type}}", f"{OBJECTS}/{{type}}/{{key}}",
         f"{OBJECTS}/{{type}}/{{key}}/links/{{link}}", "/api/v1/groups/{type}", "/api/v1/facets/{type}", "/api/v1/snapshots",
-        "/api/v1/snapshots/{a}/diff/{b}", "/api/v1/sync", "/api/v1/sync/{table}",
+        "/api/v1/snapshots/{a}/diff/{b}", "/api/v1/snapshots/events", "/api/v1/snapshots/history/{type}/{key}", "/api/v1/snapshots/size",
+        "/api/v1/snapshots/prune", "/api/v1/sync", "/api/v1/sync/{table}",
     }  # fmt: skip
 
 

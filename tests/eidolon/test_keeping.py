@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from workbench.lake import Lake
 from workbench.ontology import Store
 from workbench.ontology.model import LinkType, Ontology
 from workbench.settings import Settings
+from workbench.transforms import Transforms
 
 
 class ListeningLake(Lake):
@@ -303,7 +305,7 @@ def test_ten_thousand_snapshots_are_found_listed_and_compared_at_once(shop: Shop
     shop.lake.command(
         "insert into eidolon.snapshots "
         "select * except number replace(seq + number as seq, taken_at + toIntervalMinute(number) as taken_at) "
-        "from eidolon.snapshots array join range(1, 10000) as number where seq = 1"
+        "from eidolon.snapshots array join range(1, 10000) as number"
     )
     shop.fill("items", [item(1, name="b")])
     shop.twin.clock = lambda: NOON + dt.timedelta(days=7)
@@ -329,3 +331,25 @@ def test_a_key_that_comes_back_is_another_version_and_no_change_across_the_gap(s
     assert [c.kind for c in shop.twin.diff(2, 3).changes] == ["added"]
     shop.ontology = Ontology({"Item": replace(ITEM, aliases=("Thing",))})
     assert shop.twin.show("Thing", 1).versions[-1].kind == "added"
+
+
+def test_who_builds_models_is_seen_from_another_process_and_from_a_plain_terminal(shop: Shop, tmp_path: Path) -> None:
+    project = tmp_path / "dbt"
+    (project / "models/marts").mkdir(parents=True)
+    (project / "models/marts/items.sql").write_text("select 1")
+    here, there = (Transforms(shop.lake, project, tmp_path / "log") for _ in range(2))
+    assert there.building() == ""
+    with here._running("build"):
+        assert there.building() == "dbt builds the models now"
+    with here._running("ls"):
+        assert there.building() == ""
+    # a plain dbt has made a model and not written its results yet
+    shop.lake.create_database("marts")
+    shop.lake.command("create table marts.items (id Int64) engine = MergeTree order by id")
+    results = project / "target/run_results.json"
+    results.parent.mkdir()
+    results.write_text("{}")
+    os.utime(results, (0, 0))
+    assert there.building() == "dbt has just made marts.items and not ended yet"
+    os.utime(results)
+    assert there.building() == ""

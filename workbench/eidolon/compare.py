@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def _links(lake: Lake, ontology: Ontology, layouts: Mapping[Part, Layout], a: in
                     fk, tk = ("m.key", "o.key") if one is near else ("o.key", "m.key")
                     edges.append(
                         f"select {fk} as fk, {tk} as tk, {sign} as sign from ({other.at(seq)}) as o\n"
-                        f"inner join ({one.at(seq)} and {one.key} in ({one.moved(a, b)})) as m on o.on = m.on"
+                        f"inner join ({one.at(seq)} and {one.key} in ({one.moved(a, b)})) as m on o.joined = m.joined"
                     )
             row = lake.rows(
                 "select countIf(s > 0) as gained, countIf(s < 0) as lost from (\n"
@@ -134,11 +135,13 @@ class _Side:
 
         self.layout, self.key = layout, layout.key_text()
         self.texts = {name: text(name) for name in names}
-        self.on = f"[{', '.join(self.texts.values())}]"
+        self.joined = f"toJSONString([{', '.join(f'assumeNotNull({text})' for text in self.texts.values())}])"
 
     def at(self, seq: int) -> str:
         present = " and ".join(f"{t} is not null" for t in self.texts.values())
-        return f"select {self.key} as key, {self.on} as on from {self.layout.table} as h where {self.layout.as_of(seq)} and {present}"
+        return (
+            f"select {self.key} as key, {self.joined} as joined from {self.layout.table} as h where {self.layout.as_of(seq)} and {present}"
+        )
 
     def moved(self, a: int, b: int) -> str:
         """The keys of the objects that came, went, or are joined by something else."""
@@ -180,12 +183,13 @@ def export(
         names = f"[{', '.join(map(quote_text, view.values))}]"
         size = len(view.values)
         selects.append(
-            f"select {quote_text(part.name)} as type, {int(part.kind == 'link')} as link, change, key,\n"
-            "    if(change = 'removed', old_title, new_title) as title,\n"
-            "    cell.1 as property, cell.2 as old, cell.3 as new, arrayStringConcat(runs, ' ') as run_ids, true_at\n"
-            f"from (\n{view.touched(a.seq, b.seq)}\n)\n"
-            f"array join arrayFilter(c -> (c.2 is null) != (c.3 is null) or ifNull(c.2 != c.3, 0),\n"
-            f"    arrayZip({names}, arrayResize(old, {size}), arrayResize(new, {size}))) as cell"
+            f"select {quote_text(part.name)} as type, {int(part.kind == 'link')} as link, change, key, title,\n"
+            "    tupleElement(cell, 1) as property, tupleElement(cell, 2) as old, tupleElement(cell, 3) as new, run_ids, true_at\n"
+            "from (\n    select change, key, if(change = 'removed', old_title, new_title) as title,\n"
+            "        arrayStringConcat(runs, ' ') as run_ids, true_at,\n"
+            "        arrayJoin(arrayFilter(c -> (c.2 is null) != (c.3 is null) or ifNull(c.2 != c.3, 0),\n"
+            f"            arrayZip({names}, arrayResize(old, {size}), arrayResize(new, {size})))) as cell\n"
+            f"    from (\n{view.touched(a.seq, b.seq)}\n    )\n)"
         )
     if not selects:
         raise UsageError("the two snapshots have no type in common")
@@ -237,7 +241,7 @@ class _View:
             self.title = f"ifNull(toString({owner.sql(owner.title, lambda n: _typed(layout, owner.key, n))}), '')"
 
     def touched(self, a: int, b: int) -> str:
-        found = self.layout.touched(a, b, self.values, self.title)
+        found = self.layout.touched(a, b, self.values, self.title, self.sides)
         where = self.only.where(list(self.values)) if self.only else ""
         return f"select * from (\n{found}\n) where {where}" if where else found
 
@@ -330,7 +334,8 @@ def _fold(rows: Sequence[Mapping[str, Any]], names: Sequence[str], times: Sequen
 
     def seen(number: int) -> int | None:
         """The place of the first snapshot from a number on."""
-        return next((i for i, seq in enumerate(seqs) if seq >= number), None)
+        place = bisect_left(seqs, number)
+        return place if place < len(seqs) else None
 
     versions = [r for r in rows if r["until"] > r["since"]]
     goings = {r["since"]: r for r in rows if r["until"] == r["since"]}

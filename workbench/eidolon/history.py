@@ -210,7 +210,9 @@ class State:
 
     def written(self, layout: Layout) -> dict[str, str]:
         """Property to the column that it is written to."""
-        return {} if self.is_link else {n: layout.properties[n][-1] for n in self.columns if n not in self.keys}
+        if self.is_link:
+            return {}
+        return {n: layout.column(n, t) for n, t in self.columns.items() if n not in self.keys}
 
     def _hash(self) -> str:
         """64 bits over names and values; a sum, so that neither order nor absent values count. (A hash of NULL is NULL.)"""
@@ -232,9 +234,8 @@ class State:
             for name, type_ in self.columns.items():
                 if name in self.keys:
                     continue
-                held = layout.properties.get(name, ())
-                column = held[-1] if held else ""
-                if not held or bare_type(layout.columns[column]) != bare_type(type_):
+                column = layout.column(name, type_)
+                if not column:
                     column = _free(name, layout.columns)
                     found.append(f"add column {quote(column)} {nullable(type_)}")
                 elif "Nullable(" in type_ and "Nullable(" not in layout.columns[column]:
@@ -294,6 +295,10 @@ class Layout:
         """The table, quoted."""
         return quote_table(self.part.table)
 
+    def column(self, name: str, column_type: str) -> str:
+        """The column that holds a property in this type; '' when there is none."""
+        return next((c for c in self.properties.get(name, ()) if bare_type(self.columns[c]) == bare_type(column_type)), "")
+
     def keys(self, alias: str = "") -> str:
         """The key columns: one, or a tuple."""
         dot = f"{alias}." if alias else ""
@@ -348,18 +353,17 @@ class Layout:
     def objects(self, owner: ObjectType, then: Mapping[str, str], seq: int) -> str:
         """A SELECT of the objects of a type as of a snapshot: the stored properties of the type as it is now, in the types that `then`
         says they had. One that had another name then is found by its aliases; one that had no column is NULL throughout.
-        The first of `then` is the key.
+        One whose type is another kind now is read as that, empty where it does not fit. The first of `then` is the key.
         """
         key = next(iter(then), owner.key)
         listed = []
         for p in owner.stored:
-            was = next((n for n in (p.name, *p.aliases) if n in then), None)
+            was = next((n for n in (p.name, *p.aliases) if n in then), key if p.name == owner.key else None)
+            type_ = then[was] if was is not None and was in then and p.kind.holds(then[was]) else _DEFAULT_TYPES[p.type]
             if was is None:
-                expression = (
-                    self.key_value(self.key_types[0]) if p.name == owner.key else f"cast(null as Nullable({_DEFAULT_TYPES[p.type]}))"
-                )
+                expression = f"cast(null as Nullable({type_}))"
             else:
-                expression = self.key_value(then[was]) if was == key else self.value(was, then[was])
+                expression = self.key_value(type_) if was == key else self.value(was, type_)
             listed.append(f"{expression} as {quote(p.name)}")
         return self._select(listed, self.as_of(seq))
 
@@ -409,7 +413,7 @@ class Layout:
 
     def _insert(self, written: Sequence[str], rows: str, seq: int, to: int, stage: str) -> str:
         listed = ", ".join(f"h.{c}" for c in written)
-        said = "r.run_id, r.at" if stage else "'', null"
+        said = "r.run_id, if(r.run_id = '', null, r.at)" if stage else "'', null"
         text = (
             f"insert into {self.table} ({', '.join(written)}, _from, _to, _run_id, _true_at)\n"
             f"select {listed}, {int(seq)}, {int(to)}, {said}\nfrom (\n{rows}\n) as h\n"
@@ -468,7 +472,7 @@ class Layout:
 
     # --- what changed
 
-    def touched(self, a: int, b: int, values: Mapping[str, str], title: str = "''") -> str:
+    def touched(self, a: int, b: int, values: Mapping[str, str], title: str = "''", sides: Sequence[int] = ()) -> str:
         """A SELECT of the keys whose state as of `b` is not that as of `a`: `key`, `change`, `old` and `new` (arrays of the texts of
         `values`), titles, `runs` behind it and `true_at`. Reads the rows that began or ended in between.
         """
@@ -486,7 +490,7 @@ class Layout:
             "        anyIf(texts, side = 0) as old, anyIf(texts, side = 1) as new, anyIf(title, side = 0) as old_title,\n"
             "        anyIf(title, side = 1) as new_title, groupUniqArrayIf(run_id, run_id != '' and is_event) as runs,\n"
             "        maxIf(at, is_event) as true_at\n"
-            f"    from (\n        select {self.key_text()} as key, {side} as side, h._hash as hash, {title} as title,\n"
+            f"    from (\n        select {self.key_text(sides)} as key, {side} as side, h._hash as hash, {title} as title,\n"
             f"            {texts} as texts, toString(h._run_id) as run_id, h._true_at as at, {event} as is_event\n"
             f"        from {self.table} as h\n        where ({went}) or ({event})\n    )\n    group by key\n)\n"
             "where (n0 > 0 or n1 > 0) and (n0 = 0 or n1 = 0 or h0 != h1)"

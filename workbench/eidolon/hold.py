@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -53,8 +53,10 @@ class Held:
 
 
 @contextmanager
-def hold(lake: Lake, relations: Mapping[str, str]) -> Iterator[Held]:
-    """Hold these models (name to relation) until the end of the block."""
+def hold(lake: Lake, relations: Mapping[str, str], is_new: Callable[[str, str], bool] = lambda model, content: True) -> Iterator[Held]:
+    """Hold these models (name to relation) until the end of the block; those that `is_new` by the print of their content, which will be
+    read.
+    """
     tables = {model: _name(relation) for model, relation in relations.items() if _TABLE.fullmatch(relation)}
     before = _look(lake, set(tables.values()))
     in_place = {m: r for m, r in relations.items() if tables.get(m) not in before}
@@ -63,7 +65,7 @@ def hold(lake: Lake, relations: Mapping[str, str]) -> Iterator[Held]:
     try:
         held = dict(relations)
         for model, table in tables.items():
-            if table not in before:
+            if table not in before or not is_new(model, before[table].content):
                 continue
             clone = f"eidolon.{_CLONE}{len(clones)}"
             try:
@@ -87,9 +89,9 @@ def hold(lake: Lake, relations: Mapping[str, str]) -> Iterator[Held]:
 
 
 def drop_clones(lake: Lake) -> None:
-    """Drop the clones that a process which was killed has left."""
+    """Drop the clones, and what else of a take, that a process which was killed has left."""
     for name in lake.tables("eidolon"):
-        if name.startswith(_CLONE):
+        if name.startswith(_CLONE) or name.endswith("~") or name == "stage":
             lake.command(f"drop table if exists eidolon.{quote(name)} sync", retry=True)
 
 
@@ -124,7 +126,7 @@ def _look(lake: Lake, tables: set[tuple[str, str]]) -> dict[tuple[str, str], _Se
             content = hashlib.sha256(f"{row['engine']} {row['content']}".encode()).hexdigest()
             made = row["made"]
             at = made if isinstance(made, dt.datetime) else dt.datetime.fromtimestamp(int(made), dt.timezone.utc)
-            found[table] = _Seen(f"{row['uuid']} {row['blocks']}", content, at)
+            found[table] = _Seen(f"{row['uuid']} {row['made']} {row['blocks']}", content, at)
     return found
 
 

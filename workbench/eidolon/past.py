@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from workbench.eidolon.answers import Snapshot
 from workbench.eidolon.history import Layout, Part
@@ -32,8 +33,12 @@ class _Relations(Mapping[str, str]):
         since = f"it is known since {first.taken_at:%Y-%m-%d %H:%M:%S} UTC ({first.name})" if first else "no snapshot covers it yet"
         return LakeError(f"{part}: it is not known as of {self._snapshot.name}", hint=since)
 
+    def get(self, model: str, default: Any = None) -> Any:
+        """The SELECT, or the default: for those who ask whether there is one."""
+        return self._found.get(model, default)
+
     def __contains__(self, model: object) -> bool:
-        return model in self._found or model in self._missing
+        return model in self._found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

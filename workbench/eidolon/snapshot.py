@@ -123,11 +123,17 @@ class Eidolon:
             for attempt in range(_TRIES):
                 self._wait_until_built()
                 seq = self._heal()
-                parts, relations, skipped = self._wanted(types)
-                models = {model: relations[model] for model in dict.fromkeys(parts.values())}
-                with self.quiet() if attempt >= _FREELY else nullcontext(), hold(self.lake, models) as held:
+                sources, skipped = self._sources(types)
+                known = self.index.known(parts=[s.part for s in sources])
+
+                def is_new(model: str, content: str) -> bool:
+                    mine = [s for s in sources if s.model == model]  # noqa: B023
+                    return any(s.part not in known or known[s.part].print != _print(s.state, content) for s in mine)  # noqa: B023
+
+                models = {source.model: source.relation for source in sources}
+                with self.quiet() if attempt >= _FREELY else nullcontext(), hold(self.lake, models, is_new) as held:
                     why = ", ".join(held.moved) or self.building()
-                    if not why and (taken := self._record_all(parts, held, seq, label, skipped)):
+                    if not why and (taken := self._record_all(sources, held, seq, label, skipped)):
                         return taken
                     why = why or ", ".join(held.changed())
                 time.sleep(min(0.05 * 2**attempt, 2))  # for the lake to come to rest
@@ -145,59 +151,43 @@ class Eidolon:
                 raise LakeError(f"there is no snapshot: {who}", hint="take it when that has ended")
             time.sleep(0.2)
 
-    def _wanted(self, names: Sequence[str]) -> tuple[dict[Part, str], Mapping[str, str], list[str]]:
-        """What a take covers, with the model of each; the relations; and what it must leave out."""
+    def _sources(self, names: Sequence[str]) -> tuple[list[_Source], list[str]]:
+        """What a take covers, and what it must leave out."""
         ontology, relations = self.ontology(), self.relations()
         if not ontology.object_types:
             raise UsageError("there is no object type to take a snapshot of", hint="write one in ontology/objects/")
-        parts: dict[Part, str] = {}
+        sources: list[_Source] = []
         skipped: list[str] = []
         first: LakeError | None = None
         for part in _parts_of(ontology, names or list(ontology.object_types)):
             owner = _owner(part, ontology)
             model = _model_of(owner)
-            if model in relations and self._is_there(relations[model]):
-                parts[part] = model
+            if model in relations and (columns := self._describe(relations[model])) is not None:
+                sources.append(_source_of(owner, part, model, relations[model], columns))
                 continue
             error = missing_model(owner, model) if isinstance(owner, ObjectType) else _no_table(owner, model)
             if names:
                 raise error
             first = first or error
             skipped.append(f"{part} ({model})")
-        if first and not any(p.kind == "object" for p in parts):
+        if first and not any(s.part.kind == "object" for s in sources):
             raise LakeError("no object type has a table in the lake yet", hint=first.hint)
-        return parts, relations, skipped
+        return sources, skipped
 
-    def _is_there(self, relation: str) -> bool:
+    def _describe(self, relation: str) -> dict[str, str] | None:
+        """The columns of a relation with their types; None when there is none."""
         try:
-            self._describe(relation)
+            found = self.lake.query(f"describe table (select * from {relation} as s)")
         except QueryError as error:
             if error.code in _MISSING:
-                return False
+                return None
             raise
-        return True
-
-    def _describe(self, relation: str) -> dict[str, str]:
-        found = self.lake.query(f"describe table (select * from {relation} as s)")
         return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
 
-    def _source(self, part: Part, model: str, relation: str) -> _Source:
-        """A part with the columns that its relation has now."""
-        owner, columns = _owner(part, self.ontology()), self._describe(relation)
-        if isinstance(owner, ObjectType):
-            names = [owner.key, *(p.name for p in owner.stored if p.name != owner.key)]
-            _check_columns(part, model, names, columns)
-            return _Source(State(part, {owner.key: columns[owner.key]}, {n: columns[n] for n in names}), model, relation)
-        assert owner.via is not None
-        names = list(dict.fromkeys([*owner.via.from_columns.values(), *owner.via.to_columns.values()]))
-        _check_columns(part, model, names, columns)
-        used = {n: columns[n] for n in names}
-        return _Source(State(part, used, used), model, relation)
-
-    def _record_all(self, parts: Mapping[Part, str], held: Held, seq: int, label: str, skipped: Sequence[str]) -> Snapshot | None:
+    def _record_all(self, sources: Sequence[_Source], held: Held, seq: int, label: str, skipped: Sequence[str]) -> Snapshot | None:
         """Record every part and commit; None when a model that was read where it is has changed meanwhile."""
         taken_at = self.clock()
-        sources = [self._source(part, model, held.relations[model]) for part, model in parts.items()]
+        sources = [replace(source, relation=held.relations[source.model]) for source in sources]
         looks = {s.part: (held.prints.get(s.model, ""), held.built_at.get(s.model, taken_at)) for s in sources}
         snapshot, records = self._record_sources(sources, looks, seq, label, taken_at)
         if held.changed():
@@ -267,15 +257,13 @@ class Eidolon:
         keys = ", ".join(f"{value} as k{i}" for i, value in enumerate(state.key_values(layout)))
         names = ", ".join(f"k{i}" for i in range(len(state.keys)))
         present = " and ".join(f"s.{quote(name)} is not null" for name in state.keys)
-        distinct = "distinct " if state.is_link else ""
-        row = self.lake.rows(
-            f"select count() as n, sum(cityHash64({names})) as k from (select {distinct}{keys} from {source.relation} as s where {present})"
-        )[0]
-        if not state.is_link:
-            whole = int(self.lake.scalar(f"select count() from {source.relation} as s"))
-            if whole != row["n"]:
-                rows = "1 row" if whole - row["n"] == 1 else f"{whole - row['n']:,} rows"
-                raise self._no_snapshot(source.part, f"{rows} without a key")
+        if state.is_link:
+            rows = f"select distinct {keys}, 1 as present from {source.relation} as s where {present}"
+        else:
+            rows = f"select {keys}, {present} as present from {source.relation} as s"
+        row = self.lake.rows(f"select countIf(present) as n, sumIf(cityHash64({names}), present) as k, count() as whole from ({rows})")[0]
+        if missing := int(row["whole"]) - int(row["n"]):
+            raise self._no_snapshot(source.part, "1 row without a key" if missing == 1 else f"{missing:,} rows without a key")
         return int(row["n"]), int(row["k"] or 0)
 
     def _refuse_doubles(self, source: _Source, layout: Layout, seq: int) -> None:
@@ -660,6 +648,19 @@ class Eidolon:
         what = f"sum({owner.sql(property, quote)})" if property else "count()"
         value = self.lake.scalar(f"select {what} from (\n{self.relation_at(snapshot, type)}\n)")
         return Decimal(repr(value)) if isinstance(value, float) else value or 0
+
+
+def _source_of(owner: ObjectType | LinkType, part: Part, model: str, relation: str, columns: Mapping[str, str]) -> _Source:
+    """A part with the columns that its relation has."""
+    if isinstance(owner, ObjectType):
+        names = [owner.key, *(p.name for p in owner.stored if p.name != owner.key)]
+        _check_columns(part, model, names, columns)
+        return _Source(State(part, {owner.key: columns[owner.key]}, {n: columns[n] for n in names}), model, relation)
+    assert owner.via is not None
+    names = list(dict.fromkeys([*owner.via.from_columns.values(), *owner.via.to_columns.values()]))
+    _check_columns(part, model, names, columns)
+    used = {n: columns[n] for n in names}
+    return _Source(State(part, used, used), model, relation)
 
 
 def _imported(told: Mapping[str, Any], relation: str) -> _Source:

@@ -162,6 +162,8 @@ class Store:
     def warnings_of(self, type_name: str) -> list[str]:
         """The warnings about one type."""
         object_type = self.ontology.object_type(type_name)
+        if object_type.model not in self.relations and self.as_of:
+            return [f"{type_name}: it is not known as of {self.as_of}"]
         if object_type.model not in self.relations:
             return [str(missing_model(object_type, object_type.model))]
         known = self.columns(object_type.model)
