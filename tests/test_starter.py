@@ -82,6 +82,8 @@ def test_an_example_is_a_workspace(name: str, tmp_path: Path) -> None:
     folder = make_workspace(tmp_path / name, name)
     assert sorted(p.name for p in folder.iterdir()) == FOLDERS
     assert not [p for p in folder.rglob("*") if p.name in ("target", "logs", ".ipynb_checkpoints", "__pycache__")]
+    pages = {p.name for p in (folder / "notebooks/dashboards").glob("*.ipynb")}
+    assert pages >= {"overview.ipynb", "explorer.ipynb", "twin.ipynb"}
     bench = Workbench(Settings.load(folder, environ={}))
     assert bench.hermes.plan.tables
     assert bench.ontology.object_types

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Trace,
         TwinDiff,
     )
+    from workbench.fork import Fork, Forks
     from workbench.health import Canary, CanaryReport, Health, HealthReport
     from workbench.health.checks import Status
     from workbench.hermes import Comparison, Hermes, LookbackAdvice, Proof, QuarantineList, SyncReport
@@ -741,6 +742,13 @@ class Workbench:
         """
         return self.eidolon.events(bins, since, until)
 
+    def moments(self) -> list[dict[str, Any]]:
+        """The snapshots as the moments of a bar of time, oldest first: `value` is the number, `label`, `count` of what changed."""
+        return [
+            {"value": str(s.seq), "label": s.label or f"{s.taken_at:%Y-%m-%d %H:%M}", "count": s.rows_added}
+            for s in self.snapshots().snapshots
+        ]
+
     def diff(
         self, a: str | int, b: str | int, *types: str, limit: int = 1_000, kinds: Sequence[str] = (), properties: Sequence[str] = ()
     ) -> TwinDiff:
@@ -776,6 +784,22 @@ class Workbench:
     def import_snapshot(self, folder: str | Path, *, label: str = "") -> Snapshot:
         """Bring an exported snapshot into this lake's history, as its newest."""
         return self.eidolon.import_(Path(folder), label=label, say=lambda part: self.progress(part, 0, 0))
+
+    # --- what if
+
+    @cached_property
+    def forks(self) -> Forks:
+        """The forks of this workspace."""
+        from workbench.fork import Forks
+
+        return Forks(self.lake, self.transforms, lambda: self.live.ontology, self.settings.state_dir / "forks")
+
+    def fork(self, name: str) -> Fork:
+        """A branch of the lake's state to try something in: the one of this name, or a new one of the base as it is now.
+
+        `fork.edit` and `fork.keep` change its rows, `fork.build()` makes its marts, `fork.diff()` compares, `fork.drop()` ends it.
+        """
+        return self.forks.open(name)
 
     # --- backups
 
@@ -1006,14 +1030,12 @@ class Workbench:
 
         return Board(title, self.lake.rows, stamp, every_s=every_s)
 
-    def twin(self) -> Any:
-        """Pick two snapshots and see the diff: a widget."""
+    def twin(self, text: str = "", *, at: str = "", against: str = "") -> Any:
+        """Objects as they were at any snapshot, on a bar of time that plays; two times side by side; what changed: a widget.
+
+        `text` is the set to begin with, as for `explorer`; `at` and `against` are labels or numbers of snapshots.
+        """
+        from workbench.times import Times
         from workbench.widgets import Twin
 
-        def snapshots() -> Sequence[Mapping[str, Any]]:
-            return [
-                {"seq": s.seq, "id": s.id, "label": s.label, "taken_at": s.taken_at, "object_count": sum(s.counts.values())}
-                for s in self.snapshots().snapshots
-            ]
-
-        return Twin(snapshots, lambda a, b: self.diff(a, b).to_dict())
+        return Twin(Times(self.eidolon, self._another_lake), text, at=at, against=against)

@@ -48,6 +48,7 @@ class Browse:
         lake: a further connection; each kind of question that may take long has one, so that `stop` ends its queries alone.
         lineage: of a type, `{mart, mart_age_s, staging, raw: [{table, source, watermark, lag_s, last_run, error}]}`; None: not known.
         facets_s: seconds that exact facets may take before a sample is counted.
+        lakes: the connections, by kind of question, where several share them.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Browse:
         lake: Callable[[], Lake] | None = None,
         lineage: Callable[[str], Mapping[str, Any]] | None = None,
         facets_s: float = 0.6,
+        lakes: dict[str, Lake] | None = None,
     ) -> None:
         self._facets_s = facets_s
         self._make_store, self._problems, self._make_lake, self._lineage = store, problems, lake, lineage
         self._lock = threading.Lock()
-        self._lakes: dict[str, Lake] = {}
+        self._lakes: dict[str, Lake] = {} if lakes is None else lakes
         self._held: tuple[float, Store] | None = None
 
     # --- the connections
@@ -96,7 +98,8 @@ class Browse:
     def close(self) -> None:
         """Drop the connections."""
         with self._lock:
-            lakes, self._lakes = list(self._lakes.values()), {}
+            lakes = list(self._lakes.values())
+            self._lakes.clear()
         for lake in lakes:
             lake.close()
 

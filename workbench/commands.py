@@ -784,6 +784,25 @@ def snapshot_show(bench: Workbench, type: str, key: str) -> Answer:
     return bench.object_history(type, key)
 
 
+@command("fork list")
+def fork_list(bench: Workbench) -> Answer:
+    """Every fork: a branch of the lake's state made with bench.fork("A"), to try something in."""
+    return bench.forks.all()
+
+
+@command("fork diff", arg("name", help="a fork", metavar="NAME"),
+         arg("types", help="object types (default: all)", nargs="*", metavar="TYPE", completes="type"))  # fmt: skip
+def fork_diff(bench: Workbench, name: str, types: Sequence[str] = ()) -> Answer:
+    """What differs in a fork from the base as it is now, object by object."""
+    return bench.forks.find(name).diff(*types)
+
+
+@command("fork drop", arg("name", help="a fork", metavar="NAME"))
+def fork_drop(bench: Workbench, name: str) -> Answer:
+    """Throw a fork away; the base is not touched."""
+    return bench.forks.drop(name)
+
+
 # --- notebooks
 
 

@@ -44,7 +44,7 @@ def serving(workspace: Path, **variables: str) -> Iterator[Pages]:
     with open(workspace / "dashboards.out", "wb") as out:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while (facts := read_facts(home)) is None:
             assert process.poll() is None, (workspace / "dashboards.out").read_text()
             assert time.monotonic() < deadline, "it did not start"

@@ -58,7 +58,7 @@ def page(chromium: Any, pages: Pages) -> Iterator[Any]:
     [
         ("overview", ["Freshness", "invoices", "Tables synced", "11 of 11", "No job has run yet"]),
         ("sales", ["Revenue by month", "Iron Maiden", "USA", "Helena Holý", "USD"]),
-        ("twin", ["All snapshots", "opening", "Nothing changed between these two snapshots"]),
+        ("twin", ["opening", "1 of 1", "10 object types"]),
         ("explorer", ["Customer", "InvoiceLine", "10 object types"]),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_page_whose_kernel_hangs_is_asked_for_again(page: Any, pages: Pages) -
             page.clock.run_for(31_000)
         page.clock.resume()
         page.wait_for_function(READY, timeout=PATIENCE_MS)
-        page.get_by_text("All snapshots").wait_for(timeout=PATIENCE_MS)
+        page.get_by_text("1 of 1").wait_for(timeout=PATIENCE_MS)
     finally:
         for kernel in hanging:
             if kernel.is_running():
@@ -139,5 +139,5 @@ def test_a_page_whose_widgets_cannot_be_drawn_is_asked_for_again(page: Any, page
     with page.expect_event("framenavigated", lambda frame: page.evaluate("sessionStorage.getItem('seen')") == "1", timeout=PATIENCE_MS):
         page.goto(f"{pages.url}/twin", wait_until="commit")
     page.wait_for_function(READY, timeout=PATIENCE_MS)
-    page.get_by_text("All snapshots").wait_for(timeout=PATIENCE_MS)
+    page.get_by_text("1 of 1").wait_for(timeout=PATIENCE_MS)
     assert not page.get_by_text("Error displaying widget").count()

@@ -49,6 +49,42 @@ def board(lake: Lake, keep: Callable[[Any], Any]) -> Any:
     return made
 
 
+def test_a_bar_of_time_offers_its_moments_with_what_happened_and_begins_with_the_last(lake: Lake, keep: Callable[[Any], Any]) -> None:
+    hours = [{"value": str(i), "label": f"{i}:00", "count": 10 * i} for i in range(1_500)]
+    made = keep(Board("Day", lake, lambda: STAMP, live=False))
+    made.moments("at", "Time", lambda: hours)
+    made.table("Then", "select {at:String} as at from sales", {"who": "Who"})
+    made.sent = []
+    made.send = lambda message, buffers=None: made.sent.append(message)
+    made._hear(made, {"id": "1", "ask": "show", "filters": {}}, [])
+    first = made.sent[0]["filters"][0]
+    assert (len(first["options"]), first["options"][-1], first["value"]) == (1_000, ["1499", "1499:00", 14_990], "1499")
+    assert lake.asked[-1][1] == {"at": "1499"}
+    assert made.plan["filters"] == [{"name": "at", "label": "Time", "moments": True}]
+    hours.append({"value": "1500", "label": "now", "count": 1})
+    made._hear(made, {"id": "2", "ask": "show", "filters": {"at": "1200"}}, [])
+    assert lake.asked[-1][1] == {"at": "1200"}
+    made._hear(made, {"id": "3", "ask": "show", "filters": {"at": "7"}}, [])
+    assert "there is no '7'" in made.sent[-1]["refused"]["message"]
+
+
+def test_a_bar_of_time_without_a_moment_shows_what_there_is(lake: Lake, keep: Callable[[Any], Any]) -> None:
+    made = keep(Board("Day", lake, lambda: STAMP, live=False))
+    made.moments("at", "Time", lambda: [])
+    made.flaps("Then", lambda values: [{"who": values["at"] or "nobody"}], {"who": "Who:8"})
+    made.sent = []
+    made.send = lambda message, buffers=None: made.sent.append(message)
+    made._hear(made, {"id": "1", "ask": "show", "filters": {}}, [])
+    assert made.sent[0]["filters"][0] == {"name": "at", "label": "Time", "options": [], "value": "", "first": ""}
+    assert made.sent[1]["rows"] == [{"who": "nobody"}]
+
+
+@pytest.mark.parametrize("said", ["Who", "Who:0", "Who:41", "Who:text", "Who:-3"])
+def test_flaps_of_no_length_are_refused(board: Any, said: str) -> None:
+    with pytest.raises(UsageError, match="1 to 40 characters"):
+        board.flaps("Board", "select 1", {"who": said})
+
+
 def test_a_page_gets_filters_then_the_stamp_and_every_part(board: Any, lake: Lake) -> None:
     board._hear(board, {"id": "1", "ask": "show", "filters": {"country": "Brazil"}}, [])
     first, part, end = board.sent

@@ -11,6 +11,16 @@ from workbench.widgets.row_list import aligned
 from workbench.widgets.task import Task, Throttle
 
 
+class Nothing:
+    """Times without a moment."""
+
+    def moments(self, since: str) -> dict[str, Any]:
+        return {"moments": []}
+
+    def close(self) -> None:
+        pass
+
+
 def test_importing_the_package_loads_no_ipywidgets() -> None:
     code = "import sys, workbench.widgets as w; print('ipywidgets' in sys.modules, w.Twin.__name__, 'ipywidgets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -18,7 +28,7 @@ def test_importing_the_package_loads_no_ipywidgets() -> None:
 
 
 def test_a_widget_has_a_plain_text_rendering(keep: Callable[[Any], Any]) -> None:
-    bundle = keep(Twin(lambda: [], lambda a, b: {}, live=False))._repr_mimebundle_()
+    bundle, _ = keep(Twin(Nothing(), live=False))._repr_mimebundle_()
     assert bundle["text/plain"] == "Twin: 0 snapshots"
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
@@ -26,11 +36,11 @@ def test_a_widget_has_a_plain_text_rendering(keep: Callable[[Any], Any]) -> None
 def test_closing_twice_and_closing_all_are_harmless(keep: Callable[[Any], Any]) -> None:
     import ipywidgets as W
 
-    widget = keep(Twin(lambda: [], lambda a, b: {}, live=False))
+    widget = keep(Twin(Nothing(), live=False))
     assert widget.comm is not None
     widget.close()
     widget.close()
-    other = keep(Twin(lambda: [], lambda a, b: {}, live=False))
+    other = keep(Twin(Nothing(), live=False))
     W.Widget.close_all()
     assert (widget.comm, other.comm) == (None, None)
 

@@ -51,6 +51,11 @@ def make_workspace(folder: Path, example: str = "") -> Path:
                 shutil.copytree(source / name, folder / name, ignore=_LEFT_OUT)
             else:
                 (folder / name).mkdir()
+        pages = folder / "notebooks/dashboards"
+        pages.mkdir(parents=True, exist_ok=True)
+        for page in (_FILES / "notebooks/dashboards").glob("*.ipynb"):  # they are of any workspace
+            if not (pages / page.name).exists():
+                shutil.copy(page, pages)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made a workspace: {error.strerror or error}") from error
     return folder.resolve()

@@ -260,6 +260,71 @@ function tickAges(root) {
   for (const node of root.querySelectorAll(".sgb-age")) node.textContent = age(Number(node.dataset.age) + (Date.now() - Number(node.dataset.from)) / 1000);
 }
 
+// ---------------------------------------------------------------- flaps
+
+const FLIP_MS = 70; // one turn of a flap
+const TURNS = 6; // at most, before it shows what it is to show
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 :-";
+const calmly = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// A board of flaps: rows of cells of a fixed number of characters. What changes turns over, from left to right.
+class Flaps {
+  constructor(part) {
+    this.part = part;
+    this.timers = new Set();
+    this.rows = Array.from({ length: part.page }, () => {
+      const cells = part.columns.map((column) => {
+        const flaps = Array.from({ length: column.size }, () => h("i", {}, ""));
+        return { column, flaps, shown: " ".repeat(column.size), node: h("td", {}, h("span", { class: "sgb-word", "aria-hidden": "true" }, flaps), h("span", { class: "sgb-said" })) };
+      });
+      return { cells, node: h("tr", {}, cells.map((cell) => cell.node)) };
+    });
+    this.node = h("div", { class: "sgb-flaps" }, h("table", {},
+      h("thead", {}, h("tr", {}, part.columns.map((column) => h("th", { scope: "col" }, column.label)))),
+      h("tbody", {}, this.rows.map((row) => row.node))));
+  }
+
+  show(rows) {
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+    const still = !this.drawn || calmly();
+    this.drawn = true;
+    this.rows.forEach((row, i) => {
+      const found = rows[i];
+      row.node.className = found && TONES[found.tone] ? found.tone : "";
+      row.node.hidden = false;
+      row.cells.forEach((cell, j) => {
+        const value = found?.[cell.column.name];
+        const said = value === null || value === undefined ? "" : String(value);
+        cell.node.lastChild.textContent = said;
+        cell.node.title = said.length > cell.column.size ? said : "";
+        const text = said.toUpperCase().slice(0, cell.column.size).padEnd(cell.column.size);
+        cell.flaps.forEach((flap, k) => this.turn(flap, text[k], still ? 0 : 12 * i + 18 * (j + k)));
+      });
+    });
+  }
+
+  turn(flap, letter, after) {
+    if (flap.textContent === letter) return;
+    if (!after) {
+      flap.textContent = letter;
+      return;
+    }
+    let left = 1 + Math.floor(Math.random() * TURNS);
+    const next = () => {
+      left -= 1;
+      flap.textContent = left > 0 ? LETTERS[Math.floor(Math.random() * LETTERS.length)] : letter;
+      flap.classList.toggle("turns", left > 0);
+      if (left > 0) later(FLIP_MS);
+    };
+    const later = (ms) => {
+      const timer = setTimeout(() => { this.timers.delete(timer); next(); }, ms);
+      this.timers.add(timer);
+    };
+    later(after);
+  }
+}
+
 const DRAW = {
   tiles: (part, rows) => tiles(rows), columns: columnChart, ranks, table: (part, rows) => table(part, rows),
 };
@@ -279,8 +344,9 @@ class BoardView {
     this.node = h("div", { class: "sgb", "data-board": "" });
     this.bar = h("div", { class: "sgb-bar" });
     this.banner = h("div", { class: "sgb-banner", role: "alert" });
+    this.line = h("div", { class: "sgb-line" });
     this.grid = h("div", { class: "sgb-grid" });
-    this.node.append(this.bar, this.banner, this.grid);
+    this.node.append(this.bar, this.line, this.banner, this.grid);
     this.tip = new Tip(this.node);
     el.append(this.node);
     this.stamp = h("span", { class: "sgb-stamp", role: "status" });
@@ -308,6 +374,11 @@ class BoardView {
     this.bar.replaceChildren(...(slot ? [] : [h("span", { class: "sgb-title" }, plan.title)]), this.controls,
       h("span", { class: "sgb-grow" }), ...(slot ? [] : [this.stamp]), ...(plan.parts.length ? [this.refresh] : []));
     this.bar.hidden = Boolean(slot) && !plan.parts.length;
+    for (const one of this.times?.values() ?? []) one.close();
+    this.times = new Map(plan.filters.filter((one) => one.moments).map((one) => [one.name, new TimeBar({
+      label: one.label, pick: (value) => { this.values = { ...this.values, [one.name]: value }; this.show(); },
+    })]));
+    this.line.replaceChildren(...[...this.times.values()].map((one) => one.node));
     this.grid.replaceChildren(...plan.parts.map((part) => {
       const body = h("div", { class: "sgb-body" }, h("div", { class: "sgb-wait" }, h("i"), h("i"), h("i")));
       const save = part.kind === "tiles" ? "" : h("button", {
@@ -412,6 +483,7 @@ class BoardView {
     if (message.part) this.drawPart(message);
     if (message.done) {
       this.node.classList.remove("busy");
+      for (const one of this.times.values()) one.arrived();
       this.node.dataset.shown = String(Number(this.node.dataset.shown ?? 0) + 1);
       this.ready();
     }
@@ -425,7 +497,10 @@ class BoardView {
     this.values = Object.fromEntries(filters.map((one) => [one.name, one.value]));
     this.toAddress(filters);
     const held = document.activeElement?.dataset?.filter;
-    this.controls.replaceChildren(...filters.map((one) => h("label", {}, h("span", {}, one.label),
+    for (const one of filters) {
+      this.times.get(one.name)?.set(one.options.map(([value, label, count]) => ({ value, label, count })), one.value);
+    }
+    this.controls.replaceChildren(...filters.filter((one) => !this.times.has(one.name)).map((one) => h("label", {}, h("span", {}, one.label),
       h("select", { "data-filter": one.name, on: { change: (event) => { this.values = { ...this.values, [one.name]: event.target.value }; this.show(); } } },
         one.options.map(([value, label]) => h("option", { value, selected: value === one.value }, label))))));
     if (held) this.controls.querySelector(`[data-filter="${CSS.escape(held)}"]`)?.focus();
@@ -462,8 +537,15 @@ class BoardView {
     if (held.same === same && part.kind !== "table") return;
     held.same = same;
     if (message.error) body.replaceChildren(h("div", { class: "sgb-empty", role: "alert" }, words(message.error)));
+    else if (part.kind === "flaps") this.drawFlaps(held, message.rows);
     else if (!message.rows.length) body.replaceChildren(h("div", { class: "sgb-empty" }, marked(part.empty)));
     else body.replaceChildren(DRAW[part.kind](part, message.rows, this.tip));
+  }
+
+  drawFlaps(held, rows) {
+    held.flaps ??= new Flaps(held.part);
+    held.flaps.show(rows);
+    if (!held.flaps.node.isConnected) held.body.replaceChildren(held.flaps.node);
   }
 
   download(name, text) {
@@ -479,6 +561,7 @@ class BoardView {
     this.model.off("msg:custom", this.hear);
     this.model.off("change:plan", this.replan);
     window.removeEventListener("popstate", this.back);
+    for (const one of this.times.values()) one.close();
     clearInterval(this.clock);
     clearTimeout(this.patience);
     clearTimeout(this.again);

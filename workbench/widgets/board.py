@@ -15,9 +15,8 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol
 
 import anywidget
@@ -25,7 +24,7 @@ import traitlets
 
 from workbench.errors import QueryError, SkyGraphError, UnknownName, UsageError
 from workbench.widgets.task import Task, is_live
-from workbench.widgets.view import close_tree, plural
+from workbench.widgets.view import beside, close_tree, plural
 
 __all__ = ["Board"]
 
@@ -58,6 +57,7 @@ class _Filter:
     label: str
     options: Options
     default: str | Callable[[Mapping[str, str]], str] | None
+    moments: Callable[[], Sequence[Row]] | None = None  # then it is a bar of time, and these are its options
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Board(anywidget.AnyWidget):
         every_s: seconds between two reads while somebody looks; 0 for never.
     """
 
-    _esm = Path(__file__).with_name("board.js")
-    _css = Path(__file__).with_name("board.css")
+    _esm = beside("timebar.js", "board.js")
+    _css = beside("timebar.css", "board.css")
 
     plan = traitlets.Dict().tag(sync=True)
 
@@ -123,6 +123,18 @@ class Board(anywidget.AnyWidget):
         self._filters[name] = _Filter(name, label, with_every, default)
         self.plan = self._plan()
 
+    def moments(self, name: str, label: str, moments: Callable[[], Sequence[Row]]) -> None:
+        """A filter that is a bar of time, to be moved along and played: `bench.moments` gives those of the snapshots.
+
+        Args:
+            name: as of a choice.
+            moments: rows with `value`, `label` and `count` (how much happened, drawn as a bar), in order of time. The last one is
+                chosen at first; of more than 1,000, the last ones are offered.
+        """
+        self.choice(name, label, {}, default=lambda options: list(options)[-1] if options else "")
+        self._filters[name] = replace(self._filters[name], moments=moments)
+        self.plan = self._plan()
+
     def tiles(self, source: Source) -> None:
         """Figures side by side: rows with `label`, `value`, and if wanted `unit`, `before` (shown as the change), `note`, `tone`."""
         self._add("tiles", "", source, width=12)
@@ -159,6 +171,21 @@ class Board(anywidget.AnyWidget):
             cells.append({"name": name, "label": label, "kind": kind or "text", "unit": unit})
         self._add("table", title, source, width=width, note=note, empty=empty, columns=cells, page=page)
 
+    def flaps(
+        self, title: str, source: Source, columns: Mapping[str, str], *, note: str = "", width: int = 12, empty: str = "", page: int = 14
+    ) -> None:
+        """A board of flaps, as in stations: what changes turns over. `columns` maps a column to `label:characters`; longer is cut.
+
+        A row's `tone` (good, warn, bad) colours its last column. The first `page` rows are shown.
+        """
+        cells = []
+        for name, said in columns.items():
+            label, _, size = said.rpartition(":")
+            if not size.isdecimal() or not 1 <= int(size) <= 40:
+                raise UsageError(f"{title}: {name} is {said!r}", hint="write it as `label:characters`, with 1 to 40 characters")
+            cells.append({"name": name, "label": label, "size": int(size)})
+        self._add("flaps", title, source, width=width, note=note, empty=empty, columns=cells, page=page)
+
     def rows(self, sql: str, values: Values | None = None) -> Sequence[Row]:
         """Run a SELECT; `{name:String}` in it is bound to the value of that name."""
         given = values or {}
@@ -178,7 +205,7 @@ class Board(anywidget.AnyWidget):
 
     def _plan(self) -> dict[str, Any]:
         parts = [{"id": p.id, "kind": p.kind, "title": p.title, **p.shown} for p in self._parts.values()]
-        filters = [{"name": f.name, "label": f.label} for f in self._filters.values()]
+        filters = [{"name": f.name, "label": f.label, "moments": f.moments is not None} for f in self._filters.values()]
         return {"title": self.title, "every_s": self._every_s, "filters": filters, "parts": parts}
 
     # --- what a page asks
@@ -269,13 +296,15 @@ class Board(anywidget.AnyWidget):
         """
         found = []
         for one in self._filters.values():
-            options = self._read_options(one.options)
+            moments = list(one.moments())[-_CHOICES:] if one.moments else []
+            options = {str(m["value"]): str(m["label"]) for m in moments} if one.moments else self._read_options(one.options)
             wanted = one.default(options) if callable(one.default) else one.default
             first = wanted if wanted is not None and wanted in options else next(iter(options), "")
             value = given.get(one.name, first)
             if value != first and value not in options:
                 raise UsageError(f"{one.label}: there is no {value[:60]!r}", hint=f"{len(options):,} to choose from")
-            listed = [[key, label] for key, label in options.items()]
+            counts = {str(m["value"]): [int(m["count"])] for m in moments}
+            listed = [[key, label, *counts.get(key, ())] for key, label in options.items()]
             found.append({"name": one.name, "label": one.label, "options": listed, "value": value, "first": first})
         return found
 

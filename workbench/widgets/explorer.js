@@ -45,7 +45,8 @@ class Drawing {
     if (found) return found;
     const angle = this.nodes.size * 2.4;
     const reach = near ? 70 : 30 + 14 * this.nodes.size;
-    Object.assign(node, { x: (near?.x ?? 0) + reach * Math.cos(angle), y: (near?.y ?? 0) + reach * Math.sin(angle), tall: 14 });
+    const seed = this.hooks.seed?.get(node.id);
+    Object.assign(node, seed ?? { x: (near?.x ?? 0) + reach * Math.cos(angle), y: (near?.y ?? 0) + reach * Math.sin(angle) }, { tall: 14 });
     this.nodes.set(node.id, node);
     node.mark = this.hooks.draw(node);
     node.mark.classList.add("sgx-node");
@@ -258,7 +259,8 @@ const badge = (type, hue) => h("span", { class: "sgx-badge", style: hued(hue), "
 function nodeMark(node) {
   const hue = hued(node.hue);
   if (node.kind === "hub") {
-    const text = `${node.name} · ${node.dangling ? "dangling" : number(node.count)}`;
+    const was = node.was === undefined ? "" : `${number(node.was ?? 0)} → `;
+    const text = `${node.name} · ${node.dangling ? "dangling" : `${was}${number(node.count)}`}`;
     const wide = text.length * 6.2 + 22;
     node.room = wide / 2;
     return h("svg:g", { class: `sgx-hub${node.dangling ? " dangling" : ""}`, style: hue, "aria-label": `link ${node.name}, ${plural(node.count, "object")}` },
@@ -286,14 +288,16 @@ function nodeMark(node) {
   node.room = Math.max(size, Math.min(node.title.length, 24) * (node.root ? 3.7 : 2.9));
   node.tall = size + 9;
   node.low = 8; // the words are below
-  return h("svg:g", { class: `sgx-object${node.root ? " root" : ""}`, style: hue, "aria-label": `${node.type} ${node.title}` },
+  return h("svg:g", { class: `sgx-object${node.root ? " root" : ""}${node.change ? ` mark-${node.change}` : ""}`, style: hue, "aria-label": `${node.type} ${node.title}` },
     h("svg:circle", { r: size }), h("svg:text", { class: "two", y: 4, "text-anchor": "middle" }, initials(node.type)),
-    h("svg:text", { class: "title", y: size + 14, "text-anchor": "middle" }, cut(node.title, 24)), h("svg:title", {}, `${node.type} ${node.key}: ${node.title}`));
+    h("svg:text", { class: "title", y: size + 14, "text-anchor": "middle" }, cut(node.title, 24)), h("svg:title", {}, `${node.type} ${node.key}: ${node.title}${node.change ? ` (${node.change})` : ""}`));
 }
 
 // ---------------------------------------------------------------- the explorer
 
-function explorer({ model, el }) {
+// `tie` joins it with the widget around it: `went` hears where the person is, `life` adds to a card; here it gets `visit`, `moved` (read
+// the same place again, quietly) and `ready`.
+function explorer({ model, el, tie = null }) {
   const id = `sgx-${Math.random().toString(36).slice(2, 8)}`;
   const wire = new Wire(model, (busy) => root.classList.toggle("busy", busy));
   const now = { text: null, card: null, graph: null }; // where the person is
@@ -356,6 +360,13 @@ function explorer({ model, el }) {
     return { text: now.text, card: now.card, graph: now.graph };
   }
 
+  let telling = 0;
+  function tell() {
+    if (!tie) return;
+    clearTimeout(telling);
+    telling = setTimeout(() => closed || tie.went(snapshot()), 40);
+  }
+
   function remember() {
     if (now.text === null) return;
     past.push(snapshot());
@@ -380,8 +391,8 @@ function explorer({ model, el }) {
     if (!place.text) return;
     if (place.graph) openGraph(place.graph, { remember: false });
     else closeGraph();
-    if (place.card) openCard(place.card.type, place.card.key, place.card.title, { remember: false });
-    else closeCard({ remember: false });
+    if (place.card) return openCard(place.card.type, place.card.key, place.card.title, { remember: false });
+    closeCard({ remember: false });
   }
 
   // What was asked for the place that is left does not come to the next one.
@@ -464,6 +475,18 @@ function explorer({ model, el }) {
     drawMoves();
     drawFoot();
     drawHome();
+  }
+
+  // The same place at another time: the rows stay where they were scrolled to, the graph as it was laid out.
+  async function moved() {
+    await readTypes();
+    if (!state) return home();
+    const kept = snapshot(), top = grid.top, left = grid.node.scrollLeft, active = grid.active;
+    if (!(await show(state.text, { remember: false, quiet: true }))) return;
+    grid.active = Math.max(0, Math.min(active, grid.length - 1));
+    grid.node.scrollLeft = left;
+    grid.goTo(top);
+    await visit(kept);
   }
 
   async function reload() {
@@ -552,6 +575,7 @@ function explorer({ model, el }) {
   }
 
   function drawMoves() {
+    tell();
     back.disabled = !past.length;
     forth.disabled = !future.length;
   }
@@ -636,6 +660,7 @@ function explorer({ model, el }) {
   }
 
   function drawFoot() {
+    tell();
     const one = now.card && !card.hidden ? cardOf : null;
     command.textContent = (one ? one.command : state?.command) ?? "%skygraph objects";
     command.title = one?.python ?? state?.python ?? "bench.explorer()";
@@ -757,6 +782,7 @@ function explorer({ model, el }) {
     if (state?.type.name === type) { grid.opened = key; grid.draw(); }
     drawing?.pick?.(type, key);
     const value = (one) => {
+      if (one.was !== undefined) return h("dd", { class: "was" }, h("span", { class: "sgx-was" }, h("s", {}, cut(one.was ?? "no value", 400)), " → "), one.value ?? "no value", one.unit ? h("small", {}, ` ${one.unit}`) : null);
       if (one.value === null) return h("dd", { class: "null" }, one.missing ? "its column is gone" : "no value");
       return h("dd", { dir: one.number ? null : "auto", class: one.value.length > 400 ? "long" : "" }, one.value, one.unit ? h("small", {}, ` ${one.unit}`) : null);
     };
@@ -770,14 +796,16 @@ function explorer({ model, el }) {
       title: link.dangling ? `${link.name} names a ${link.to} that is not there` : `${link.name}: ${plural(link.count ?? 0, link.to)}`,
       on: { click: () => show(found.text, { edit: { follow: link.name } }) },
     }, badge(link.to, hue(link.to)), h("span", {}, link.name), h("small", {}, link.dangling ? `dangling: no ${link.to} ${link.dangling}` : link.to),
-    h("b", {}, link.count === null ? "not built" : number(link.count)), h("i", { "aria-hidden": "true" }, link.count ? "→" : "")));
+    h("b", {}, link.was === undefined ? null : h("span", { class: "sgx-was" }, `${number(link.was ?? 0)} → `), link.count === null ? "not built" : number(link.count)), h("i", { "aria-hidden": "true" }, link.count ? "→" : "")));
     fill(card, 
       h("header", { style: hued(hue(type)) }, badge(type, hue(type)), h("div", {}, h("small", {}, `${type} ${cut(found.key, 60)}`), h("h3", { dir: "auto", title: found.title.length > 60 ? cut(found.title, 2000) : null }, cut(found.title, 160))),
         button("×", "Close (Esc)", () => closeCard(), { class: "sgx-x" })),
       h("div", { class: "sgx-card-tools" }, button("Graph", "Draw what is linked to it (G)", () => openGraph({ type, key, title: found.title })),
-        button("Only this", "Show it alone, as a set", () => show(found.text), {})),
-      h("div", { class: "sgx-card-body" }, found.warnings.map((text) => h("p", { class: "sgx-caution" }, text)),
-        leads.length ? h("div", { class: "sgx-leads", role: "group", "aria-label": "links" }, leads) : null, h("h4", {}, "Properties"), properties, origin));
+        found.absent ? null : button("Only this", "Show it alone, as a set", () => show(found.text), {})),
+      h("div", { class: "sgx-card-body" }, found.absent ? h("p", { class: "sgx-caution" }, `There is no ${type} ${cut(found.key, 60)} at this time.`) : null,
+        found.mark ? h("p", { class: `sgw-mark ${found.mark}` }, found.mark) : null, found.warnings.map((text) => h("p", { class: "sgx-caution" }, text)),
+        leads.length ? h("div", { class: "sgx-leads", role: "group", "aria-label": "links" }, leads) : null, found.absent ? null : h("h4", {}, "Properties"), properties, origin));
+    tie?.life(card.querySelector(".sgx-card-body"), type, key);
     card.hidden = false;
     drawFoot();
   }
@@ -820,9 +848,10 @@ function explorer({ model, el }) {
     drawing?.close();
     const said = h("span", { class: "sgx-quiet", role: "status" }, "");
     drawing = new Drawing({ label: `what is linked to ${place.type} ${place.key}`, reach: 78, draw: nodeMark, click: (node) => act(node) });
+    drawing.hooks.seed = layout?.root === `${place.type}\n${place.key}` ? layout.seed : null;
     const graph = drawing;
     const live = () => graph === drawing && !closed;
-    const object = (type, key, title, near, rooted = false) => graph.add({ id: `o\n${type}\n${key}`, kind: "object", type, key, title, root: rooted, hue: hue(type) }, near);
+    const object = (type, key, title, near, rooted = false, change = null) => graph.add({ id: `o\n${type}\n${key}`, kind: "object", type, key, title, root: rooted, change, hue: hue(type) }, near);
     const full = () => {
       if (graph.nodes.size < NODES_MOST) return false;
       said.textContent = `${NODES_MOST} nodes are drawn, and no more: start again from one of them, or open a link as a set`;
@@ -849,7 +878,7 @@ function explorer({ model, el }) {
       for (const link of found.links) {
         if (!link.count && !link.dangling || full()) continue;
         const hub = graph.add({
-          id: `h\n${node.id}\n${link.name}`, kind: "hub", name: link.name, count: link.count ?? 0, owner: node, to: link.to, hue: hue(link.to), shown: 0, dangling: link.dangling,
+          id: `h\n${node.id}\n${link.name}`, kind: "hub", name: link.name, count: link.count ?? 0, owner: node, to: link.to, hue: hue(link.to), shown: 0, dangling: link.dangling, was: link.was,
           title: link.dangling ? `names a ${link.to} that is not there: ${link.dangling}` : `${link.name} → ${link.to}: click to show`, back: link.back,
         }, node);
         graph.join(node, hub, { length: 70 });
@@ -869,8 +898,12 @@ function explorer({ model, el }) {
         if (!live()) return;
         for (const one of found.objects) {
           if (full()) break;
-          const node = object(hub.to, one.key, one.title, hub);
-          graph.join(hub, node, { length: 60, look: "thin" });
+          const node = object(hub.to, one.key, one.title, hub, false, one.mark ?? null);
+          graph.join(hub, node, { length: 60, look: `thin${one.mark ? ` mark-${one.mark}` : ""}` });
+        }
+        for (const one of found.lost ?? []) {
+          if (full()) break;
+          graph.join(hub, object(hub.to, one.key, one.title, hub, false, one.mark), { length: 60, look: `thin mark-${one.mark}` });
         }
         hub.shown = found.objects.length;
         hub.mark.classList.add("shown");
@@ -919,8 +952,12 @@ function explorer({ model, el }) {
     first.mark.focus({ preventScroll: true });
   }
 
+  let layout = null; // where the nodes of the last graph lay
   function closeGraph() {
     root.classList.remove("graph");
+    if (tie && drawing && now.graph) {
+      layout = { root: `${now.graph.type}\n${now.graph.key}`, seed: new Map([...drawing.nodes].map(([id, node]) => [id, { x: node.x, y: node.y }])) };
+    }
     now.graph = null;
     drawing?.close();
     drawing = null;
@@ -997,23 +1034,25 @@ function explorer({ model, el }) {
   model.on("change:news", heard);
   el.append(root);
   root.classList.add("home");
-  readTypes().then((good) => {
+  if (tie) Object.assign(tie, { visit, moved });
+  const ready = readTypes().then((good) => {
     // a dashboard may be ready before it is asked for: its address is known only here
     const asked = model.get("address") === "." ? new URLSearchParams(window.location.search).get("objects") : null;
     const text = asked ?? model.get("start");
-    if (text) show(text, { remember: false });
-    else if (good) home();
+    if (text) return show(text, { remember: false });
+    if (good) home();
+    return good;
   });
+  if (tie) tie.ready = ready;
 
   return () => {
     closed = true;
     clearTimeout(timer);
     clearTimeout(typed);
+    clearTimeout(telling);
     model.off("change:news", heard);
     wire.close();
     grid.close();
     drawing?.close();
   };
 }
-
-export default { render: explorer };

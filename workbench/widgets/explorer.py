@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import traitlets
 
 from workbench.errors import SkyGraphError, UsageError
-from workbench.widgets.asking import Asking, joined, read_fields, read_text, read_true, read_whole
-from workbench.widgets.view import plural
+from workbench.widgets.asking import Asking
+from workbench.widgets.desk import read_fields, read_text, read_true, read_whole
+from workbench.widgets.view import beside, plural
 
-__all__ = ["Browse", "Explorer"]
+__all__ = ["ASKS", "Browse", "Explorer"]
 
 _PAGE = 500  # rows asked for at once
 _NEAR = 50  # objects of one link in the graph
@@ -91,7 +92,7 @@ def _edit(value: Any) -> dict[str, Any] | None:
     return {name: _EDITS[name](given) for name, given in value.items()}
 
 
-_ASKS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+ASKS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "types": read_fields(),
     "counts": read_fields(),
     "open": read_fields(text=read_text, edit=_edit, size=read_whole(_PAGE)),
@@ -118,8 +119,8 @@ class Explorer(Asking):
         address: of a dashboard that opens `?objects=TEXT`; '.' for the page itself, as under voila; '' when there is none.
     """
 
-    _esm = joined("grid.js", "explorer.js")
-    _css = joined("grid.css", "explorer.css")
+    _esm = beside("grid.js", "explorer.js") + "\nexport default { render: explorer };\n"
+    _css = beside("grid.css", "explorer.css")
 
     start = traitlets.Unicode("").tag(sync=True)
     address = traitlets.Unicode("").tag(sync=True)
@@ -138,7 +139,7 @@ class Explorer(Asking):
         self._serial = 0
         self._unwatch: Callable[[], None] | None = None
         dashboard = os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
-        super().__init__(browse, _ASKS, live=live, start=text, address=address or ("." if dashboard else ""))
+        super().__init__(browse, ASKS, live=live, start=text, address=address or ("." if dashboard else ""))
         self._unwatch = watch(self._tell) if watch else None
 
     # --- what the kernel tells

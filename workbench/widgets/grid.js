@@ -386,11 +386,15 @@ class Grid {
 
   line(index, tall, left, right) {
     const row = this.row(index);
-    const marks = `${index === this.active ? " active" : ""}${row && row.key !== null && row.key === this.opened ? " open" : ""}`;
+    const marks = `${row?.mark ? ` mark-${row.mark}` : ""}${index === this.active ? " active" : ""}${row && row.key !== null && row.key === this.opened ? " open" : ""}`;
     const cell = (i) => {
       const column = this.columns[i], value = row.cells[i];
       const place = { role: "gridcell", "aria-colindex": String(i + 1), style: { "grid-column": String(i + 1) } };
       const look = `${column.number ? " n" : ""}${i === 0 ? " first" : ""}${index === this.active && i === this.column ? " at" : ""}`;
+      if (row.was && i in row.was) { // what it was at the time that it is compared with
+        const old = row.was[i] === null ? "–" : row.was[i].cut ?? row.was[i], text = value === null ? "–" : value.cut ?? value;
+        return h("div", { ...place, class: `sgx-td was${look}`, title: `${old} → ${text}` }, h("span", { class: "sgx-was" }, h("s", {}, old), " "), text);
+      }
       if (value === null) return h("div", { ...place, class: `sgx-td null${look}` }, this.hooks.nothing ?? "–");
       if (value === "" && this.hooks.empty) return h("div", { ...place, class: `sgx-td null${look}`, title: "a text without characters" }, this.hooks.empty);
       const text = value.cut ?? value;

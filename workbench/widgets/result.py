@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import traitlets
 
-from workbench.widgets.asking import Asking, joined, read_fields, read_text, read_true, read_whole
+from workbench.widgets.asking import Asking
+from workbench.widgets.desk import read_fields, read_text, read_true, read_whole
+from workbench.widgets.view import beside
 
 __all__ = ["Answers", "ResultGrid"]
 
@@ -79,8 +81,8 @@ class ResultGrid(Asking):
         text: what stands for the grid where nobody can click.
     """
 
-    _esm = joined("grid.js", "result.js")
-    _css = joined("grid.css", "result.css")
+    _esm = beside("grid.js", "result.js")
+    _css = beside("grid.css", "result.css")
 
     progress = traitlets.Dict().tag(sync=True)
 

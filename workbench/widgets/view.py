@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ipywidgets as W
@@ -15,6 +16,7 @@ from workbench.widgets.task import Task
 __all__ = [
     "View",
     "as_rows",
+    "beside",
     "cell_text",
     "close_tree",
     "data_table",
@@ -197,6 +199,11 @@ def error_line(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return f'<div class="sky-error" role="alert">{escape(text)}</div>'
+
+
+def beside(*names: str) -> str:
+    """Files of this folder, one after the other: a widget's script after the scripts that it uses."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
 def close_tree(*widgets: Any) -> None:

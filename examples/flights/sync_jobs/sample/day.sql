@@ -19,7 +19,7 @@ where year = 2013 and month = 12 and day = 31 and carrier = 'UA' and flight = 37
 
 -- 14:05  9E 2914, JFK to Washington, was recorded as flown: it was cancelled.
 update flights
-set dep_time = null, dep_delay = null, arr_time = null, arr_delay = null, air_time = null,
+set dep_time = null, dep_delay = null, arr_time = null, arr_delay = null, air_time = null, status = 'cancelled',
     updated_at = '2014-01-01 14:05:42.500'
 where year = 2013 and month = 12 and day = 31 and carrier = '9E' and flight = 2914 and origin = 'JFK';
 
@@ -39,7 +39,7 @@ where faa = 'JRB'
 --        reads again.
 insert into flights
     (year, month, day, dep_time, sched_dep_time, dep_delay, arr_time, sched_arr_time, arr_delay, carrier, flight,
-     tailnum, origin, dest, air_time, distance, hour, minute, time_hour, updated_at)
+     tailnum, origin, dest, air_time, distance, hour, minute, time_hour, status, updated_at)
 values
     (2013, 12, 31, 2129, 2130, -1, 44, 55, -11, 'B6', 923,
-     'N506JB', 'JFK', 'LAX', 355, 2475, 21, 30, '2014-01-01 02:00:00.000', '2014-01-01 08:44:00.000');
+     'N506JB', 'JFK', 'LAX', 355, 2475, 21, 30, '2014-01-01 02:00:00.000', 'arrived', '2014-01-01 08:44:00.000');

@@ -1,5 +1,6 @@
 -- The flights that left New York City in 2013, as one SQLite database: five tables, named as their CSV files, with the
--- CSVs' columns. updated_at, last in every table, says when the row was last written: 'YYYY-MM-DD HH:MM:SS.SSS', UTC.
+-- CSVs' columns. status is how far a flight is: scheduled, departed, arrived or cancelled (triggers.sql derives it; the
+-- CSV has none). updated_at, last in every table, says when the row was last written: 'YYYY-MM-DD HH:MM:SS.SSS', UTC.
 -- Foreign keys are declared where every row keeps them. Many flights name a tail number that planes does not have, and
 -- some a destination that airports does not have, so these two columns refer to nothing.
 
@@ -75,6 +76,7 @@ create table flights (
     hour INTEGER not null,
     minute INTEGER not null,
     time_hour DATETIME not null,
+    status TEXT not null default 'scheduled',
     updated_at DATETIME,
     primary key (year, month, day, carrier, flight, origin)
 );

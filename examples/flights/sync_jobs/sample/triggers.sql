@@ -16,6 +16,7 @@ update weather set
 -- never seen again: the departure. Called off: one hour after the scheduled departure.
 update flights set
     time_hour = strftime('%Y-%m-%d %H:%M:%f', time_hour),
+    status = case when dep_time is null then 'cancelled' when arr_time is null then 'departed' else 'arrived' end,
     updated_at = strftime(
         '%Y-%m-%d %H:%M:%f',
         time_hour,

@@ -4,7 +4,7 @@ with flights as (
     select
         carrier,
         count() as flight_count,
-        countIf(departure_hhmm is null) as cancelled_count,
+        countIf(status = 'cancelled') as cancelled_count,
         avg(departure_delay_min) as mean_departure_delay_min
     from {{ ref('stg_flights') }}
     group by carrier

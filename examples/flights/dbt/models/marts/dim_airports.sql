@@ -3,7 +3,10 @@
 with departures as (
     select
         origin,
-        count() as departure_count
+        count() as departure_count,
+        countIf(departure_delay_min is not null) as departed_count,
+        countIf(status = 'cancelled') as cancelled_count,
+        avg(departure_delay_min) as mean_departure_delay_min
     from {{ ref('stg_flights') }}
     group by origin
 ),
@@ -26,6 +29,9 @@ select
     cast(airports.summer_time as String) as summer_time,
     airports.time_zone as time_zone,
     cast(coalesce(departures.departure_count, 0) as Int64) as departure_count,
+    cast(coalesce(departures.departed_count, 0) as Int64) as departed_count,
+    cast(coalesce(departures.cancelled_count, 0) as Int64) as cancelled_count,
+    departures.mean_departure_delay_min as mean_departure_delay_min,
     cast(coalesce(arrivals.arrival_count, 0) as Int64) as arrival_count
 from {{ ref('stg_airports') }} as airports
 left join departures

@@ -16,5 +16,5 @@ select
     arrival_delay_min,
     air_time_min,
     cast(distance_miles as Int64) as distance_miles,
-    multiIf(departure_hhmm is null, 'cancelled', arrival_hhmm is null, 'departed', 'arrived') as status
+    cast(status as String) as status
 from {{ ref('stg_flights') }}

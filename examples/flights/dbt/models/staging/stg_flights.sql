@@ -16,5 +16,6 @@ select
     arr_delay as arrival_delay_min,
     air_time as air_time_min,
     distance as distance_miles,
+    status,
     updated_at
 from {{ current('flights') }}
