@@ -92,7 +92,7 @@ def test_a_person_scrolls_sorts_sums_reads_a_row_and_saves(page: Any, tmp_path: 
     told(grid, ".sgr-count", "of 399,990, exact")
     told(grid, ".sgr-rest", "current rows")
     assert grid.locator("[data-row='0'] [role=gridcell]").all_inner_texts()[:3] == ["10", "<b>Oslo</b>", "10.00"]
-    assert grid.locator("[data-row='4'] .null").inner_text() == "NULL"
+    assert grid.locator("[data-row='4'] .null.n").inner_text() == "NULL"
     assert grid.locator("[data-row='1'] .null").inner_text() == "''"
     assert grid.locator("b:has-text('Oslo')").count() == 0
     assert lake.tables("skygraph_results") == []

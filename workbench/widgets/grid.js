@@ -283,6 +283,11 @@ class Grid {
     return Math.max(ROW, this.node.clientHeight - this.head.offsetHeight - 14);
   }
 
+  // How far the bar goes, in pixels.
+  get bar() {
+    return Math.max(1, this.node.scrollHeight - this.node.clientHeight);
+  }
+
   // The length has changed: the place in rows stays.
   resized() {
     if (!this.columns) return;
@@ -294,7 +299,7 @@ class Grid {
   goTo(top) {
     const most = Math.max(0, this.length - this.room / ROW);
     this.top = Math.max(0, Math.min(top, most));
-    this.node.scrollTop = this.isTall ? (this.top / most) * (TALLEST - this.room) : this.top * ROW;
+    this.node.scrollTop = this.isTall ? (this.top / most) * this.bar : this.top * ROW;
     this.own = this.node.scrollTop; // where the browser put it: that it tells so is no wish of the person
     this.draw();
   }
@@ -304,7 +309,7 @@ class Grid {
     const at = this.node.scrollTop;
     if (!this.isTall) this.top = at / ROW;
     else if (Math.abs(at - (this.own ?? -9)) > 1) {
-      this.top = Math.max(0, Math.min(1, at / (TALLEST - this.room))) * Math.max(0, this.length - this.room / ROW);
+      this.top = Math.max(0, Math.min(1, at / this.bar)) * Math.max(0, this.length - this.room / ROW);
       this.own = at;
     }
     this.draw();
