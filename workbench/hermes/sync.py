@@ -40,6 +40,7 @@ Progress = Callable[[str, int, int], None]  # message, tables done, tables in al
 _AT_ONCE = 4
 _LOOK_EVERY_S = 0.5
 _CHUNKS = 20
+_RUNNING = " running\n"  # at the end of a lock's text
 
 
 @dataclass(frozen=True)
@@ -230,13 +231,16 @@ class Hermes:
 
     def _side_by_side(self, jobs: Sequence[TableJob], act: Callable[[TableRun], SyncRun], progress: Progress | None = None) -> SyncReport:
         self._prepare()
+        # all states at once; a table that somebody takes a turn at meanwhile is looked at again
+        turns = {job.table: self._turn(job.table) for job in jobs}
+        looked = {table: (turns[table], *found) for table, found in self.ledger.look(list(turns)).items()}
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
             # each run in a copy of the caller's context, so that its log lines say for which request it is
             futures: dict[Future[SyncRun], TableJob] = {
-                pool.submit(contextvars.copy_context().run, self._run, job, act): job for job in jobs
+                pool.submit(contextvars.copy_context().run, self._run, job, act, looked[job.table]): job for job in jobs
             }
             left = set(futures)
             while left:
@@ -274,15 +278,16 @@ class Hermes:
             if table.startswith(prefix) and not _is_alive(int(table.removeprefix(prefix).partition("_")[0])):
                 self.lake.command(f"drop table if exists {quote_table(f'skygraph.{table}')}{self.lake.placement.on_cluster} sync")
 
-    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun]) -> SyncRun:
-        """One table, under its lock; a failure of any kind is in the run, and in the ledger."""
+    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun], looked: tuple[str, TableState | None, bool]) -> SyncRun:
+        """One table, under its lock; a failure of any kind is in the run, and in the ledger. `looked`: what it was at which turn."""
         log = logger(table=job.table, source=job.source)
         run_id = str(uuid.uuid4())
         started = _now()
-        with self._locked(job.table):
+        with self._locked(job.table) as turn:
             try:
-                # under the lock, so that no other process and no rewind is passed over
-                state, is_there = self.ledger.state(job.table)
+                seen_at, state, is_there = looked
+                if turn != seen_at or turn.endswith(_RUNNING):  # so that no other process and no rewind is passed over
+                    state, is_there = self.ledger.look([job.table])[job.table]
                 with self._connector(self.plan.sources[job.source]) as connector:
                     this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step, is_there)
                     self._going.add(this)
@@ -417,28 +422,37 @@ class Hermes:
             yield
 
     @contextmanager
-    def _locked(self, table: str) -> Iterator[None]:
-        """One sync of a table at a time on this machine; a second one waits.
+    def _locked(self, table: str) -> Iterator[str]:
+        """One sync of a table at a time on this machine; a second one waits. Gives the turn that ended last, as `_turn` does.
 
         A statement that a killed process of ours left running at the server is ended before another begins.
         """
         folder = self.state_dir / "lock"
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"sync-{table}", "a+", encoding="utf-8") as file:
+        file = os.open(folder / f"sync-{table}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if file.read():  # the last one did not end: it was killed
+            turn = self._turn(table)
+            if turn.endswith(_RUNNING):  # the last one did not end: it was killed
                 try:
                     self.lake.stop_tagged(f"sync:{table}:")
                 except QueryError as error:  # what is left of it does no harm: its rows have lower versions
                     logger(table=table).warning("could not end the statements of a killed sync", error=str(error))
-            file.truncate(0)
-            file.write("running\n")
-            file.flush()
+            number = turn.removesuffix(_RUNNING)
+            mine = str(int(number) + 1 if number.isdecimal() else 1)
+            os.pwrite(file, f"{mine}{_RUNNING}".encode(), 0)
             try:
-                yield
+                yield turn
             finally:
-                file.truncate(0)
+                os.truncate(file, len(mine))
+        finally:
+            os.close(file)
+
+    def _turn(self, table: str) -> str:
+        """The number of syncs of a table on this machine so far, `_RUNNING` after it while one runs; another text after each."""
+        with suppress(FileNotFoundError):
+            return (self.state_dir / "lock" / f"sync-{table}").read_text(encoding="utf-8")
+        return ""
 
 
 @dataclass

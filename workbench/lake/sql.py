@@ -27,6 +27,7 @@ __all__ = [
     "quote_table",
     "quote_text",
     "row_hash",
+    "shape_of",
 ]
 
 # The engine's own setting: every table of a statement that can be read FINAL is read FINAL, through views, subqueries
@@ -97,6 +98,16 @@ def key_names(key: str) -> list[str]:
     return [re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), quoted, flags=re.DOTALL) or plain for quoted, plain in found]
 
 
+def shape_of(table: str) -> str:
+    """Two expressions: the columns of a table in order, as pairs of name and type, and its sorting key; empty when it is not there."""
+    database, _, name = table.partition(".")
+    at = f"where database = {quote_text(database)} and"
+    columns = f"select name, type from system.columns {at} table = {quote_text(name)} order by position"
+    return (
+        f"(select groupArray((name, type)) from ({columns})), (select any(sorting_key) from system.tables {at} name = {quote_text(name)})"
+    )
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where tables are made: on this server, or ON CLUSTER with Replicated engines."""
@@ -132,12 +143,16 @@ def create_replacing(
     deleted: str = "",
     placement: Placement = Placement(),
     settings: str = "",
+    indexed: Sequence[str] = (),
 ) -> str:
     """DDL of a table that keeps, per key, the row of the highest version; does nothing when the table exists.
 
-    With `deleted`, keys whose newest row has that column at 1 are not current.
+    With `deleted`, keys whose newest row has that column at 1 are not current. Of the `indexed` columns the least and the highest value
+    of every granule are kept, so that what came last is found without reading the rest.
     """
-    body = ",\n    ".join(f"{quote(c.name)} {c.type}" for c in columns)
+    lines = [f"{quote(c.name)} {c.type}" for c in columns]
+    lines += [f"index least_and_highest_{n} {quote(name)} type minmax granularity 1" for n, name in enumerate(indexed)]
+    body = ",\n    ".join(lines)
     arguments = quote(version) + (f", {quote(deleted)}" if deleted else "")
     order = ", ".join(quote(k) for k in key)
     return (
