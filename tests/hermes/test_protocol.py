@@ -394,7 +394,7 @@ def test_few_rows_of_a_span_are_staged_in_memory_and_many_on_disk(
     hermes, engines = erp.hermes(deletes="none"), list[str]()
     hermes.reached = lambda step: engines.extend(engine for _, engine in stages(erp.lake)) if step == "pulled" else None
     for month, wanted in (("02", "Memory"), ("03", "MergeTree")):
-        erp.run(f"insert into t select n + {month} * 100, 'new', '2024-{month}-01' from generate_series(1, 20) n")
+        erp.run(f"insert into t select n + {month} * 100, repeat('x', 1000000), '2024-{month}-01' from generate_series(1, 20) n")
         (run,) = hermes.sync().runs
         assert (run.error, run.inserted, engines.pop(), engines) == ("", 20, wanted, [])
         monkeypatch.setattr(protocol, limit, value)
