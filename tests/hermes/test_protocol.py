@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from workbench.errors import UsageError
+from workbench.hermes import run as protocol
 from workbench.hermes.connector import STAGE_PREFIX, Fingerprint, machine
 from workbench.hermes.ledger import SyncRun
 from workbench.hermes.ranges import CLICKHOUSE, POSTGRES, differing, fold, mixed
@@ -375,6 +376,65 @@ def test_stages_of_a_dead_process_are_dropped_and_those_of_a_living_one_are_not(
         erp.lake.command(f"create table skygraph.{STAGE_PREFIX}{machine()}_{pid}_x (a Int8) engine = MergeTree order by tuple()")
     erp.sync()
     assert [t for t in erp.lake.tables("skygraph") if t.startswith(STAGE_PREFIX)] == [f"{STAGE_PREFIX}{machine()}_{os.getppid()}_x"]
+
+
+# --- the stage
+
+
+def stages(lake: Lake) -> list[list[str]]:
+    return lake.facts(f"select name, engine from system.tables where database = 'skygraph' and startsWith(name, '{STAGE_PREFIX}')")
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_FEW", 5), ("_FEW_BYTES", 1)])
+def test_few_rows_of_a_span_are_staged_in_memory_and_many_on_disk(
+    erp: Erp, limit: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erp.run("insert into t values (1, 'x', '2024-01-01')")
+    erp.sync(deletes="none")
+    hermes, engines = erp.hermes(deletes="none"), list[str]()
+    hermes.reached = lambda step: engines.extend(engine for _, engine in stages(erp.lake)) if step == "pulled" else None
+    for month, wanted in (("02", "Memory"), ("03", "MergeTree")):
+        erp.run(f"insert into t select n + {month} * 100, repeat('x', 1000000), '2024-{month}-01' from generate_series(1, 20) n")
+        (run,) = hermes.sync().runs
+        assert (run.error, run.inserted, engines.pop(), engines) == ("", 20, wanted, [])
+        monkeypatch.setattr(protocol, limit, value)
+    assert stages(erp.lake) == []
+    assert erp.equal(deletes="none")
+
+
+@pytest.mark.parametrize("many", [1, 2_000])
+def test_stage_that_lost_its_rows_is_noticed(erp: Erp, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the lake is started anew between two statements, the second of which is asked again."""
+    monkeypatch.setattr(protocol, "_MANY", many)
+    erp.run("insert into t values (1, 'x', '2024-01-01')")
+    erp.sync(deletes="none")
+    erp.run("insert into t select n, 'new', '2024-02-01' from generate_series(11, 30) n")
+
+    def lose(step: str) -> None:
+        for name, _ in stages(erp.lake) if step == "pulled" else []:
+            erp.lake.command(f"truncate table skygraph.{name}")
+
+    hermes = erp.hermes(deletes="none")
+    hermes.reached = lose
+    (run,) = hermes.sync().runs
+    assert "of 21 rows that were staged 0 are left" in run.error
+    assert erp.sync(deletes="none").inserted == 20
+    assert erp.equal(deletes="none")
+
+
+@pytest.mark.parametrize("compared", [3, 1_000])
+def test_rows_that_are_read_again_are_not_inserted_again_however_many(erp: Erp, compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_MANY", 1)
+    monkeypatch.setattr(protocol, "_COMPARED", compared)
+    erp.run("insert into t select n, 'x', '2024-01-01' from generate_series(1, 20) n")
+    erp.sync(deletes="none")
+    erp.run("update t set v = 'changed' where id > 15")
+    erp.run("insert into t values (21, 'same time', '2024-01-01'), (22, 'later', '2024-01-02')")
+    run = erp.sync(deletes="none")
+    assert (run.rows_read, run.inserted, run.unchanged) == (22, 7, 15)
+    assert run.source_checksum == run.lake_checksum != ""
+    assert erp.lake.facts("select count() from raw.t", history=True) == [[27]]
+    assert erp.equal(deletes="none")
 
 
 # --- what a review found

@@ -285,18 +285,17 @@ def option_names(options: type) -> dict[str, bool]:
 class Stage:
     """A table of its own in the lake, for rows that the engine cannot fetch by itself. Memory is bounded by one batch.
 
+    One that is `in_memory` is for few rows; it is on this server alone, and empty once the lake was started anew.
     Its name tells the process that made it (`skygraph._stage_<machine>_<pid>_...`): what a dead one left is dropped by the next sync.
     """
 
-    def __init__(self, lake: Lake, columns: Sequence[SourceColumn]) -> None:
+    def __init__(self, lake: Lake, columns: Sequence[SourceColumn], *, in_memory: bool = False) -> None:
         self.lake = lake
         self.columns = tuple(columns)
         self.table = f"skygraph.{STAGE_PREFIX}{machine()}_{os.getpid()}_{uuid.uuid4().hex[:16]}"
         body = ", ".join(f"{quote(c.name)} {c.type}" for c in columns)
-        create = (
-            f"create table {quote_table(self.table)}{lake.placement.on_cluster} ({body}) "
-            f"engine = {lake.placement.engine('MergeTree')} order by tuple()"
-        )
+        engine = "Memory" if in_memory else f"{lake.placement.engine('MergeTree')} order by tuple()"
+        create = f"create table {quote_table(self.table)}{lake.placement.on_cluster} ({body}) engine = {engine}"
         try:
             lake.command(create)
         except QueryError as error:

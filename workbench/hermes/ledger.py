@@ -64,8 +64,7 @@ _RUN_COLUMNS = (
 )
 
 
-# the time as a number: Arrow would bring pandas into the process for it, half as much memory again
-_STATE = ", ".join(f"toUnixTimestamp64Milli({quote(c.name)}) as at" if c.name == "synced_at" else quote(c.name) for c in _STATE_COLUMNS)
+_STATE = ", ".join(f"toUnixTimestamp64Milli({quote(c.name)})" if c.name == "synced_at" else quote(c.name) for c in _STATE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -165,16 +164,17 @@ class Ledger:
     def states(self) -> dict[str, TableState]:
         """The state of every table that has been synced, by name."""
         self.prepare()
-        return {row["table"]: _state(row) for row in self.lake.rows(f"select {_STATE} from {STATE_TABLE}")}
+        return {row[0]: _state(row) for row in self.lake.facts(f"select {_STATE} from {STATE_TABLE}")}
 
-    def state(self, table: str) -> tuple[TableState | None, bool]:
-        """The state of one table, None when it was never synced; and whether its raw table is there."""
-        found = self.lake.rows(
-            f"select {_STATE}, (select count() from system.tables where database = 'raw' and name = {{t:String}}) as here "
-            f"from (select 1) as one left join (select * from {STATE_TABLE} where table = {{t:String}}) as s on true",
-            {"t": table},
-        )[0]
-        return (_state(found) if found["table"] else None), bool(found["here"])
+    def look(self, tables: Sequence[str]) -> dict[str, tuple[TableState | None, bool]]:
+        """In one statement, of each of these tables: its state, None when it was never synced, and whether its raw table is there."""
+        ((states, there),) = self.lake.facts(
+            f"select (select groupArray(tuple({_STATE})) from {STATE_TABLE} where table in {{t:Array(String)}}), "
+            "(select groupArray(name) from system.tables where database = 'raw' and name in {t:Array(String)})",
+            {"t": list(tables)},
+        )
+        known = {row[0]: _state(row) for row in states}
+        return {table: (known.get(table), table in there) for table in tables}
 
     def move_mark(self, *states: TableState) -> None:
         """Write states of tables: the last step of a sync."""
@@ -232,10 +232,11 @@ class Ledger:
             self.lake.insert_stream(table, iter([json.dumps(row, default=_time_text).encode() + b"\n" for row in rows]), "JSONEachRow")
 
 
-def _state(row: dict[str, Any]) -> TableState:
+def _state(values: Sequence[Any]) -> TableState:
+    row = dict(zip((c.name for c in _STATE_COLUMNS), values, strict=True))
     kind = row["watermark_kind"]
     mark = Watermark.parse(kind, row["watermark"]) if kind else None
-    synced_at = dt.datetime.fromtimestamp(row["at"] / 1000, dt.timezone.utc)
+    synced_at = dt.datetime.fromtimestamp(row["synced_at"] / 1000, dt.timezone.utc)
     return TableState(
         row["table"], row["source"], mark, row["run_id"], synced_at, row["_version"], row["from"], row["watermark_column"],
         row["position"], row["spec"], row["moved_by"] or "sync", row["print"],

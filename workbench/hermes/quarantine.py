@@ -92,7 +92,7 @@ class Quarantine:
     def count(self) -> int:
         """Rows of the table that are there now."""
         if self.known is None:
-            self.known = int(self.lake.scalar(self.counting()))
+            self.known = int(self.lake.facts(self.counting())[0][0])
         return self.known
 
     def counting(self) -> str:

@@ -13,9 +13,9 @@ import datetime as dt
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from workbench.errors import LakeError, Misfit, QueryError, SkyGraphError, SourceError, UsageError
 from workbench.hermes.biography import Biography
@@ -44,15 +44,14 @@ from workbench.lake.sql import (
     Column,
     create_replacing,
     current,
+    key_names,
     quote,
     quote_table,
     quote_text,
     row_hash,
     rows_checksum,
+    shape_of,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["REWOUND", "STEPS", "TableRun", "at_or_past", "landing"]
 
@@ -64,6 +63,9 @@ _CAST_CODES = {6, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 407}
 _FIRST_RANGES = 400
 _ROWS_A_RANGE = 25_000
 _KEYS_A_LEAF = 500
+_FEW, _FEW_BYTES = 100_000, 256 << 20  # rows of a span that are staged in memory, and what the lake may take for it
+_OUT_OF_MEMORY = 241
+_COMPARED = 1_000  # rows whose hashes may stand in a statement
 _MANY = 2_000  # from so many rows on, most of them are told to be new by their watermark, before their values are compared
 _ROWS_A_PASS = 4_000_000
 _NO_LOW, _NO_HIGH = -(1 << 63), 1 << 63
@@ -221,16 +223,30 @@ class TableRun:
 
     def _look(self) -> None:
         """What the raw table has now."""
+        raw, mark = quote_table(self.job.raw), self.state.watermark if self.state else None
+        if self.state and mark and self.is_there:  # then it has the column, of this kind; one statement, and indexes answer it
+            column, kind = quote(self.job.watermark), "DateTime64" if mark.kind == "time" else ""
+            with suppress(QueryError):
+                ((columns, key, self.physical, self.highest, last, self.quarantine.known),) = self.lake.facts(
+                    f"select {shape_of(self.job.raw)}, (select count() from {raw}), "
+                    f"(select max(_version) from {raw} where _version > {self.state.version}), "
+                    f"(select {_as_mark(f'max({column})', kind)} from {raw} where {column} >= {_literal(mark)}), "
+                    f"({self.quarantine.counting()})",
+                    history=True,
+                )
+                self.here, self.key = dict(columns), key_names(key)
+                if ("Date" in self.here.get(self.job.watermark, "")) == ("Date" in kind):
+                    found = _mark_of(last, kind)
+                    self.last = (found if found and found.later_than(mark) else mark) if self.physical else None
+                    return
         self.here, self.key = self.lake.shape(self.job.raw)
         if self.here:
-            mark = quote(self.job.watermark) if self.job.watermark in self.here else "null"
-            known = _as_mark(f"max({mark})", self.here.get(self.job.watermark, ""))
-            (found,) = self.lake.rows(
-                f"select count(), max(_version), {known}, ({self.quarantine.counting()}) from {quote_table(self.job.raw)}", history=True
+            kind = self.here.get(self.job.watermark, "")
+            known = _as_mark(f"max({quote(self.job.watermark) if kind else 'null'})", kind)
+            ((self.physical, self.highest, last, self.quarantine.known),) = self.lake.facts(
+                f"select count(), max(_version), {known}, ({self.quarantine.counting()}) from {raw}", history=True
             )
-            physical, highest, last, self.quarantine.known = found.values()
-            self.physical, self.highest = int(physical), int(highest or 0)
-            self.last = Watermark(last) if last is not None and self.physical else None
+            self.last = _mark_of(last, kind) if self.physical else None
 
     def _is_still(self, source: SourceTable, state: TableState) -> bool:
         """Whether the source says that no row of the table changed since the state: by its transactions and its keys."""
@@ -327,6 +343,7 @@ class TableRun:
                     deleted="_deleted",
                     placement=lake.placement,
                     settings=MERGED_WHEN_IDLE,
+                    indexed=["_version", *([job.watermark] if job.watermark else [])],
                 ),
                 retry=True,
             )
@@ -401,8 +418,8 @@ class TableRun:
             return None
         column = source.column(self.job.watermark)
         name = quote(column.name)
-        value = self.lake.scalar(f"select max({_as_mark(name, column.type)}) from {relation} where {name} is not null having count() > 0")
-        return None if value is None else Watermark(value)
+        found = self.lake.facts(f"select max({_as_mark(name, column.type)}) from {relation} where {name} is not null having count() > 0")
+        return _mark_of(found[0][0], column.type) if found else None
 
     # --- pulling
 
@@ -438,7 +455,7 @@ class TableRun:
         self.read = self.inserted = self.compared = rows
         # of a key that is unique at the source no two rows have come, so the physical ones are the current ones
         landed = quote_table(self.job.raw) if source.is_unique else current(self.job.raw)
-        if rows != self.lake.rows(f"select count() as rows from {landed}", history=source.is_unique)[0]["rows"]:
+        if rows != self.lake.facts(f"select count() from {landed}", history=source.is_unique)[0][0]:
             try:
                 self._count_each_once(quote_table(self.job.raw))
             finally:
@@ -447,18 +464,53 @@ class TableRun:
 
     def _pull(self, source: SourceTable, within: Span | Ranges | None, *, only: str = "") -> Stage:
         """Rows of the source in a stage, each key once; what does not fit goes to the quarantine. The caller drops the stage."""
+        exact = [only] if only else []
+        if isinstance(within, Span) and not within.position:
+            exact.append(self._exactly(source, within))
+        stage = self._pull_few(source, within, exact) or self._pull_all(source, within, exact)
+        try:
+            self.reached("pulled")
+            if not source.is_unique or self.is_careful:
+                rows, self.staged = self.staged, self._count_each_once(quote_table(stage.table))
+                if rows != self.staged and not self.is_careful:
+                    raise LakeError(f"{self.job.raw}: of {rows} rows that were staged {self.staged} are left; run it again")
+        except BaseException:
+            stage.drop()
+            raise
+        return stage
+
+    def _pull_few(self, source: SourceTable, within: Span | Ranges | None, exact: Sequence[str]) -> Stage | None:
+        """A span of few rows, in a stage in memory: a third less work than one on disk. None when they are many, or a value does not fit.
+
+        Such a stage is empty once the lake was started anew, so what is not in it may never be taken for gone (see `_merge`).
+        """
+        is_far = not (getattr(self.connector, "is_near", False) or getattr(self.connector, "copies", False))
+        if not (is_far and isinstance(within, Span)) or self.is_careful or self.job.deleted_column or self.lake.placement.cluster:
+            return None
+        stage = Stage(self.lake, self._landed(source), in_memory=True)
+        is_whole = False
+        try:
+            rows, size = self._fill(stage, source, within, exact, f" limit {_FEW + 1}", {"max_memory_usage": _FEW_BYTES})
+            is_whole = rows <= _FEW
+        except SkyGraphError as error:
+            self.is_careful = is_misfit(error)
+            if not (self.is_careful or isinstance(error, QueryError) and error.code == _OUT_OF_MEMORY):
+                raise
+        finally:
+            if not is_whole:
+                stage.drop()
+        if not is_whole:
+            return None
+        self._count_read(rows, size)
+        return stage
+
+    def _pull_all(self, source: SourceTable, within: Span | Ranges | None, exact: Sequence[str]) -> Stage:
+        """All rows within, in a stage on disk; carefully, when a value does not fit."""
         stage = Stage(self.lake, self._landed(source))
         try:
-            exact = [only] if only else []
-            if isinstance(within, Span) and not within.position:
-                exact.append(self._exactly(source, within))
             if not self.is_careful:
                 try:
-                    with self._rows(source, within) as select:
-                        where = f"\nwhere {' and '.join(exact)}" if exact else ""
-                        rows, size = self.lake.fill(
-                            f"insert into {quote_table(stage.table)}\nselect * from (\n{select}\n){where}", tag=self.tag
-                        )
+                    self._count_read(*self._fill(stage, source, within, exact))
                 except SkyGraphError as error:
                     if not is_misfit(error):
                         raise
@@ -466,16 +518,26 @@ class TableRun:
                     self.lake.command(f"truncate table {quote_table(stage.table)}{self.lake.placement.on_cluster}", retry=True)
             if self.is_careful:
                 with self._rows(source, within, as_text=True) as select:
-                    rows, size = self.quarantine.sort_out(select, stage, source, where=" and ".join(exact), tag=self.tag)
-            self.read += rows
-            self.bytes += size
-            self.reached("pulled")
-            is_unique = source.is_unique and not self.is_careful
-            self.staged = rows if is_unique else self._count_each_once(quote_table(stage.table))
+                    self._count_read(*self.quarantine.sort_out(select, stage, source, where=" and ".join(exact), tag=self.tag))
         except BaseException:
             stage.drop()
             raise
         return stage
+
+    def _fill(
+        self, stage: Stage, source: SourceTable, within: Span | Ranges | None, exact: Sequence[str], limit: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ) -> tuple[int, int]:  # fmt: skip
+        """The rows of the source, as their types are, into a stage; rows and bytes."""
+        where = f"\nwhere {' and '.join(exact)}" if exact else ""
+        with self._rows(source, within) as select:
+            insert = f"insert into {quote_table(stage.table)}\nselect * from (\n{select}\n){where}{limit}"
+            return self.lake.fill(insert, tag=self.tag, settings=settings)
+
+    def _count_read(self, rows: int, size: int) -> None:
+        self.staged = rows
+        self.read += rows
+        self.bytes += size
 
     @contextmanager
     def _rows(self, source: SourceTable, within: Span | Ranges | None, *, as_text: bool = False) -> Iterator[str]:
@@ -497,14 +559,15 @@ class TableRun:
         """The rows of a relation, each key once: of a key that stands twice only one row could be current, and nobody could say which."""
         job = self.job
         key = f"({self._key})" if len(job.key) > 1 else self._key
-        rows, keys = self.lake.query_history(f"select count(), uniqExact({key}) from {relation}").to_pylist()[0].values()
+        ((rows, keys),) = self.lake.facts(f"select count(), uniqExact({key}) from {relation}", history=True)
         if rows == keys:
             return int(rows)
-        found = self.lake.query_history(
+        found = self.lake.facts(
             f"select {', '.join(f'toString({quote(k)})' for k in job.key)}, count() from {relation} group by {self._key} "
-            "having count() > 1 limit 3 settings max_bytes_before_external_group_by = 1073741824"
+            "having count() > 1 limit 3 settings max_bytes_before_external_group_by = 1073741824",
+            history=True,
         )
-        examples = [f"({', '.join(map(str, list(row.values())[:-1]))})" for row in found.to_pylist()]
+        examples = [f"({', '.join(map(str, row[:-1]))})" for row in found]
         raise SourceError(
             f"the key ({', '.join(job.key)}) of {job.from_} is not unique at the source, for example {', '.join(examples)}",
             hint="name the columns that make a row unique under `key:`",
@@ -527,6 +590,7 @@ class TableRun:
         live = f"not ({self.flag})" if self.job.deleted_column else "true"
         hashed, total = row_hash(names), rows_checksum(names)
         passes = math.ceil(rows / _ROWS_A_PASS)  # sets in memory stay small, whatever the table's size
+        seen = self.compared
         for n in range(passes):
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
             mine = f"{staged} where {live} and {part}"
@@ -538,6 +602,8 @@ class TableRun:
                 self._see_current(mine, total)
             else:
                 self._merge_by_mark(source, mine, columns, hashed, total)
+        if not self.job.deleted_column and self.compared - seen != rows:
+            raise LakeError(f"{self.job.raw}: of {rows} rows that were staged {self.compared - seen} are left; run it again")
         if self.job.deleted_column:
             flagged = f"select {self._key} from {staged} where not ({live})"
             self._bury(source, f"in ({flagged})", values=f"{staged} where not ({live})")
@@ -553,41 +619,52 @@ class TableRun:
         unmarked = f" or {mark} is null" if "Nullable(" in column.type else ""
         old = f"({_up_to(mark, self.last)}{unmarked})"
         first = self._next_version + 1
-        # the current row of a key is the one of its highest version: few columns are read of all rows, all columns of those alone
-        newest = (
-            f"select {self._key}, max(_version) from {raw} where ({self._key}) in (select {self._key} from {mine} and {old}) "
-            f"and _version < {first} group by {self._key}"
-        )
-        known = f"select {self._key}, {hashed} from {raw} where ({self._key}, _version) in ({newest}) and _deleted = 0"
-        kept = f"{mine} and {old} and ({self._key}, {hashed}) in ({known})"
+
+        def known(of: str, limit: str = "") -> str:
+            # the current row of a key is the one of its highest version: few columns are read of all rows, all columns of those alone
+            newest = (
+                f"select {self._key}, max(_version) from {raw} where ({self._key}) in (select {self._key} from {mine} and {old}{limit}) "
+                f"and _version < {first} group by {self._key}"
+            )
+            return f"select {of} from {raw} where ({self._key}, _version) in ({newest}) and _deleted = 0"
+
+        # of few rows to compare the hashes are asked for once, and stand in the statements
         # without aliases: any word may be the name of a column
+        hashes = known(f"groupArray(hex({hashed}))", f" limit {_COMPARED}")
+        ((many, listed),) = self.lake.facts(f"select count(), ({hashes}) from {mine} and {old}", history=True)
         fold = f"select count(), {total}"
-        either = f"({fold} from {kept})" if self.last else "(0, 0)"
-        facts = self.lake.query_history(f"{fold}, tupleElement({either}, 1), tupleElement({either}, 2) from {mine}")
-        rows, sums, kept_rows, kept_sums = (int(v or 0) for v in facts.to_pylist()[0].values())
-        if rows > kept_rows:
-            rest = f"{mine} and not ({old} and ({self._key}) in (select {self._key} from {kept}))" if kept_rows else mine
-            self._insert(columns, rest, history=True)
-        landed = self.lake.query_history(
-            f"{fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {{run:String}}", {"run": self.run_id}
-        )
-        landed_rows, landed_sums = _numbers(landed)
+        if many <= _COMPARED:
+            same = f"{old} and hex({hashed}) in ({', '.join(map(quote_text, listed or ['']))})"
+            kept = f"{mine} and {same}"
+        else:
+            kept = f"{mine} and {old} and ({self._key}, {hashed}) in ({known(f'{self._key}, {hashed}')})"
+            same = f"{old} and ({self._key}) in (select {self._key} from {kept})"
+        is_any = bool(listed) or many > _COMPARED
+        added = self._insert(columns, f"{mine} and not ({same})" if is_any else mine, history=True)
+        either = f"({fold} from {kept})" if is_any and added != self.staged else "(0, 0)"
+        here = f"({fold} from {raw} where _version >= {first} and _deleted = 0 and _run_id = {quote_text(self.run_id)})"
+        sides = ", ".join(f"tupleElement({side}, {n})" for side in (here, either) for n in (1, 2))
+        ((rows, sums, *others),) = self.lake.facts(f"{fold}, {sides} from {mine}", history=True)
+        landed_rows, landed_sums, kept_rows, kept_sums = (int(v or 0) for v in others)
         self._same((rows, sums), (landed_rows + kept_rows, (landed_sums + kept_sums) % _WRAP))
 
-    def _insert(self, columns: str, rows: str, *, history: bool = False) -> None:
-        self.inserted += self.lake.fill(
+    def _insert(self, columns: str, rows: str, *, history: bool = False) -> int:
+        added, _ = self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({columns}, {_OUR_COLUMNS})\n"
             f"select {columns}, {{version:UInt64}}, 0, now64(3), {{run:String}} from {rows}",
             {"version": self._version(), "run": self.run_id},
             tag=self.tag,
             history=history,
-        )[0]
+        )
+        self.inserted += added
+        return added
 
     def _see_current(self, staged: str, total: str) -> None:
         """See that the staged rows are the current ones of their keys now."""
         fold = f"select count(), {total}"
-        here = f"{fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged})"
-        self._same(_numbers(self.lake.query(f"{fold} from {staged}")), _numbers(self.lake.query(here)))
+        here = f"({fold} from {current(self.job.raw)} where ({self._key}) in (select {self._key} from {staged}))"
+        ((*read, rows, sums),) = self.lake.facts(f"{fold}, tupleElement({here}, 1), tupleElement({here}, 2) from {staged}")
+        self._same((read[0], read[1]), (int(rows or 0), int(sums or 0)))
 
     def _same(self, read: tuple[int, int], here: tuple[int, int]) -> None:
         """Keep the checksums of both sides; an error when they differ."""
@@ -650,7 +727,7 @@ class TableRun:
             differs = f"select {self._key} from {probed} where ({self._key}, `_hash`) not in ({known})"
             if self.quarantine.count():
                 differs += f" and {self.quarantine.key_text()} not in ({self.quarantine.keys()})"
-            if self.lake.query(f"{differs} limit 1").num_rows:
+            if self.lake.facts(f"select 1 from ({differs}) limit 1"):
                 self.ranges_differing = 1
                 stage = self._pull(source, None, only=f"({self._key}) in ({differs})")
                 try:
@@ -731,23 +808,23 @@ class TableRun:
         if count < 2:
             return []
         levels = ", ".join(f"{n / count:.6f}" for n in range(1, count))
-        found = self.lake.scalar(
+        found = self.lake.facts(
             f"select arraySort(arrayDistinct(arrayMap(x -> toInt64(x), quantiles({levels})(toInt64({quote(column)}))))) "
             f"from {current(self.job.raw)} where {condition}"
         )
-        return [int(n) for n in found or []]
+        return [int(n) for n in found[0][0]]
 
     def _fingerprints(self, source: SourceTable, columns: Sequence[str], bounds: Sequence[int], condition: str) -> dict[int, Fingerprint]:
         """The lake's side of `HasFingerprints.fingerprints`."""
         numbers = [_number(source.column(c)) for c in columns]
         listed = f"[{', '.join(f'toInt64({b})' for b in bounds)}]"
-        found = self.lake.query(
+        found = self.lake.facts(
             f"select b, count(), sum(x), sum({mixed('x', CLICKHOUSE)}) from (\n"
             f"select roundDown(toInt64(here.{quote(columns[0])}), {listed}) as b, toInt64({fold(numbers, CLICKHOUSE)}) as x\n"
             f"from {quote_table(self.job.raw)} as here final where {condition}) group by b"
         )
         at = {b: n for n, b in enumerate(bounds)}
-        return {at[b]: Fingerprint(rows, int(g), int(h)) for b, rows, g, h in (row.values() for row in found.to_pylist())}
+        return {at[b]: Fingerprint(rows, int(g), int(h)) for b, rows, g, h in found}
 
     # --- the report
 
@@ -781,12 +858,6 @@ class TableRun:
 
 
 _NOTHING = Fingerprint(0, 0, 0)
-
-
-def _numbers(table: pa.Table) -> tuple[int, int]:
-    """A row of a count and a sum."""
-    rows, sums = table.to_pylist()[0].values()
-    return int(rows), int(sums or 0)
 
 
 def _shape(source: SourceTable) -> str:
@@ -844,6 +915,13 @@ def _up_to(name: str, mark: Watermark | None) -> str:
 def _as_mark(name: str, type_: str) -> str:
     """An expression of a watermark column whose value Python reads as a time, a number or a text."""
     return f"toDateTime64({name}, 6, 'UTC')" if "Date" in type_ else name
+
+
+def _mark_of(value: Any, type_: str) -> Watermark | None:
+    """A value of `_as_mark` as it came: a time as a text."""
+    if value is None:
+        return None
+    return Watermark(dt.datetime.fromisoformat(value)) if "Date" in type_ else Watermark(value)
 
 
 def _fingerprints_mark(type_: str) -> bool:

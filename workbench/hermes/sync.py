@@ -43,6 +43,7 @@ _LOOK_EVERY_S = 0.5
 _PATIENCE_S = 30.0  # with a writer of SQLite, as long as its own clients have
 _AGAIN_S = 0.02
 _CHUNKS = 20
+_RUNNING = " running\n"  # at the end of a lock's text
 
 
 @dataclass(frozen=True)
@@ -233,13 +234,16 @@ class Hermes:
 
     def _side_by_side(self, jobs: Sequence[TableJob], act: Callable[[TableRun], SyncRun], progress: Progress | None = None) -> SyncReport:
         self._prepare()
+        # all states at once; a table that somebody takes a turn at meanwhile is looked at again
+        turns = {job.table: self._turn(job.table) for job in jobs}
+        looked = {table: (turns[table], *found) for table, found in self.ledger.look(list(turns)).items()}
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
             # each run in a copy of the caller's context, so that its log lines say for which request it is
             futures: dict[Future[SyncRun], TableJob] = {
-                pool.submit(contextvars.copy_context().run, self._run, job, act): job for job in jobs
+                pool.submit(contextvars.copy_context().run, self._run, job, act, looked[job.table]): job for job in jobs
             }
             left = set(futures)
             while left:
@@ -277,16 +281,20 @@ class Hermes:
             if table.startswith(prefix) and not _is_alive(int(table.removeprefix(prefix).partition("_")[0])):
                 self.lake.command(f"drop table if exists {quote_table(f'skygraph.{table}')}{self.lake.placement.on_cluster} sync")
 
-    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun]) -> SyncRun:
-        """One table, under its lock; a failure of any kind is in the run, and in the ledger."""
+    def _run(self, job: TableJob, act: Callable[[TableRun], SyncRun], looked: tuple[str, TableState | None, bool]) -> SyncRun:
+        """One table, under its lock; a failure of any kind is in the run, and in the ledger. `looked`: what it was at which turn."""
         log = logger(table=job.table, source=job.source)
         run_id, started = str(uuid.uuid4()), _now()
-        with self._locked(job.table):
+        with self._locked(job.table) as turn:
             deadline = time.monotonic() + _PATIENCE_S
             try:
+                seen_at, state, is_there = looked
+                is_known = turn == seen_at and not turn.endswith(_RUNNING)  # no other process and no rewind is passed over
                 while True:
+                    if not is_known:
+                        state, is_there = self.ledger.look([job.table])[job.table]
                     try:
-                        run = self._try(job, act, run_id, started)
+                        run = self._try(job, act, run_id, started, state, is_there)
                         break
                     except QueryError as error:
                         # SQLite's writer was at its commit when the engine came to read: what is read again changes nothing
@@ -294,7 +302,7 @@ class Hermes:
                             raise
                         log.info("the source is being written; reading it again", run_id=run_id)
                         self._stopped.wait(_AGAIN_S)
-                        run_id, started = str(uuid.uuid4()), _now()
+                        run_id, started, is_known = str(uuid.uuid4()), _now(), False
             except LakeUnavailable:
                 raise
             except SkyGraphError as error:
@@ -314,9 +322,10 @@ class Hermes:
                  deleted=run.deleted, quarantined=run.quarantined, elapsed_s=round(run.seconds, 3), error=run.error or None)  # fmt: skip
         return run
 
-    def _try(self, job: TableJob, act: Callable[[TableRun], SyncRun], run_id: str, started: dt.datetime) -> SyncRun:
-        """One try of a table, from the state as it is now: under the lock, so that no other process and no rewind is passed over."""
-        state, is_there = self.ledger.state(job.table)
+    def _try(
+        self, job: TableJob, act: Callable[[TableRun], SyncRun], run_id: str, started: dt.datetime, state: TableState | None, is_there: bool
+    ) -> SyncRun:
+        """One try of a table, from this state; under the lock."""
         with self._connector(self.plan.sources[job.source]) as connector:
             this = TableRun(self.lake, self.ledger, connector, job, run_id, started, state, self._step, is_there)
             self._going.add(this)
@@ -434,28 +443,37 @@ class Hermes:
             yield
 
     @contextmanager
-    def _locked(self, table: str) -> Iterator[None]:
-        """One sync of a table at a time on this machine; a second one waits.
+    def _locked(self, table: str) -> Iterator[str]:
+        """One sync of a table at a time on this machine; a second one waits. Gives the turn that ended last, as `_turn` does.
 
         A statement that a killed process of ours left running at the server is ended before another begins.
         """
         folder = self.state_dir / "lock"
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"sync-{table}", "a+", encoding="utf-8") as file:
+        file = os.open(folder / f"sync-{table}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if file.read():  # the last one did not end: it was killed
+            turn = self._turn(table)
+            if turn.endswith(_RUNNING):  # the last one did not end: it was killed
                 try:
                     self.lake.stop_tagged(f"sync:{table}:")
                 except QueryError as error:  # what is left of it does no harm: its rows have lower versions
                     logger(table=table).warning("could not end the statements of a killed sync", error=str(error))
-            file.truncate(0)
-            file.write("running\n")
-            file.flush()
+            number = turn.removesuffix(_RUNNING)
+            mine = str(int(number) + 1 if number.isdecimal() else 1)
+            os.pwrite(file, f"{mine}{_RUNNING}".encode(), 0)
             try:
-                yield
+                yield turn
             finally:
-                file.truncate(0)
+                os.truncate(file, len(mine))
+        finally:
+            os.close(file)
+
+    def _turn(self, table: str) -> str:
+        """The number of syncs of a table on this machine so far, `_RUNNING` after it while one runs; another text after each."""
+        with suppress(FileNotFoundError):
+            return (self.state_dir / "lock" / f"sync-{table}").read_text(encoding="utf-8")
+        return ""
 
 
 @dataclass

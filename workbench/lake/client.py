@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
@@ -27,6 +28,7 @@ from workbench.lake.sql import (
     key_names,
     quote,
     quote_table,
+    shape_of,
 )
 from workbench.settings import Settings
 
@@ -61,6 +63,7 @@ _FORMAT_SETTINGS: Parameters = {
 _VALUE_SETTINGS: Parameters = {
     "wait_end_of_query": 1, "output_format_json_quote_64bit_integers": 0, "output_format_json_validate_utf8": 0,
 }  # fmt: skip
+_EXACT_NUMBERS: Parameters = {"output_format_json_quote_64bit_integers": 0, "output_format_json_named_tuples_as_objects": 0}
 
 # measured on 6 million rows from PostgreSQL: 1.2 times the rows a second of the defaults. Rows of one key in one block are kept
 # apart, so that a key that stands twice at a source is seen.
@@ -95,6 +98,11 @@ def reads_within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _LIMIT_S.reset(before)
+
+
+def _time_limit() -> dict[str, float]:
+    limit = _LIMIT_S.get()
+    return {} if limit is None else {"max_execution_time": limit}
 
 
 _MAY_START: ContextVar[bool] = ContextVar("may_start", default=True)
@@ -216,6 +224,24 @@ class Lake:
 
         return to_rows((self.query_history if history else self.query)(sql, parameters, settings=settings))
 
+    def facts(
+        self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None, history: bool = False
+    ) -> list[list[Any]]:
+        """A few numbers and texts, row by row, as `query` or with `history` as `query_history` gives them; every other type as its text.
+
+        They come as JSON: a process that asks for nothing else never holds Arrow, which is half of its memory.
+        """
+        if not history:
+            _refuse(sql)
+        reads: Parameters = {"final": 0, "log_comment": HISTORY_COMMENT} if history else CURRENT_SETTINGS
+
+        def run(client: Any) -> bytes:
+            with self._interruptible(client) as query_id:
+                every = {**_READ_SETTINGS, **_time_limit(), **_EXACT_NUMBERS, **reads, **(settings or {}), "query_id": query_id}
+                return bytes(client.raw_query(sql, parameters=_bound(parameters), settings=self._allowed(every), fmt="JSONCompactEachRow"))
+
+        return [json.loads(row) for row in self._call(run, retry=True).split(b"\n") if row]
+
     def meaning(self, table: pa.Table, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """The answer to a SELECT with times, enums, addresses and wide numbers as its types mean them: Arrow has them as numbers and bytes.
 
@@ -253,26 +279,21 @@ class Lake:
     def columns(self, table: str) -> dict[str, str]:
         """Column name to ClickHouse type, in order; empty when there is no such table."""
         database, _, name = table.partition(".")
-        found = self.query(
+        found = self.facts(
             "select name, type from system.columns where database = {d:String} and table = {t:String} order by position",
             {"d": database, "t": name},
         )
-        return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
+        return dict(found)
 
     def shape(self, table: str) -> tuple[dict[str, str], list[str]]:
         """Column name to ClickHouse type, in order, and the columns of the sorting key; both empty when there is no such table."""
-        database, _, name = table.partition(".")
-        found = self.query(
-            "select name, type, (select any(sorting_key) from system.tables where database = {d:String} and name = {t:String}) as key "
-            "from system.columns where database = {d:String} and table = {t:String} order by position",
-            {"d": database, "t": name},
-        ).to_pylist()
-        return {row["name"]: row["type"] for row in found}, key_names(found[0]["key"]) if found else []
+        ((columns, key),) = self.facts(f"select {shape_of(table)}")
+        return dict(columns), key_names(key or "")
 
     def tables(self, database: str) -> list[str]:
         """Names of the tables and views of a database, sorted; empty when there is no such database."""
-        found = self.query("select name from system.tables where database = {d:String} order by name", {"d": database})
-        return [str(name) for name in found.column("name").to_pylist()]
+        found = self.facts("select name from system.tables where database = {d:String} order by name", {"d": database})
+        return [str(name) for (name,) in found]
 
     def key(self, table: str) -> list[str]:
         """The columns of a table's sorting key; empty for a view.
@@ -367,11 +388,10 @@ class Lake:
 
     def running(self, tag: str) -> tuple[int, int, float]:
         """Of the queries whose id begins with `tag`: rows read so far, rows written so far, and seconds of the longest."""
-        found = self.query(
+        ((read, written, seconds),) = self.facts(
             "select sum(read_rows), sum(written_rows), max(elapsed) from system.processes where startsWith(query_id, {tag:String})",
             {"tag": tag},
-        ).to_pylist()[0]
-        read, written, seconds = found.values()
+        )
         return int(read or 0), int(written or 0), float(seconds or 0)
 
     def stop_tagged(self, tag: str) -> None:
@@ -412,7 +432,7 @@ class Lake:
     @cached_property
     def years(self) -> tuple[int, int]:
         """The first and last year that a Date32 of this server holds: newer ones hold more."""
-        far = self.scalar("select toString(toDate32('9999-12-31')) = '9999-12-31'")
+        far = self.facts("select toString(toDate32('9999-12-31')) = '9999-12-31'")[0][0]
         return (1, 9999) if far else (1900, 2299)
 
     @property
@@ -426,7 +446,7 @@ class Lake:
         Raises:
             LakeUnavailable: it does not answer.
         """
-        return str(self.scalar("select version()"))
+        return str(self.facts("select version()")[0][0])
 
     def close(self) -> None:
         """Drop the connections; an embedded lake goes on running."""
@@ -475,9 +495,7 @@ class Lake:
     def _arrow(self, sql: str, parameters: Parameters | None, settings: Mapping[str, Any]) -> pa.Table:
         def run(client: Any) -> pa.Table:
             with self._interruptible(client) as query_id:
-                limit = _LIMIT_S.get()
-                within = {} if limit is None else {"max_execution_time": limit}
-                every = {**_READ_SETTINGS, **within, **settings, "query_id": query_id}
+                every = {**_READ_SETTINGS, **_time_limit(), **settings, "query_id": query_id}
                 return client.query_arrow(sql, parameters=_bound(parameters), settings=self._allowed(every), use_strings=True)
 
         return self._call(run, retry=True)

@@ -32,6 +32,7 @@ __all__ = [
     "row_hash",
     "split_key",
     "split_list",
+    "shape_of",
 ]
 
 # The engine's own setting: every table of a statement that can be read FINAL is read FINAL, through views, subqueries
@@ -156,6 +157,16 @@ def split_key(text: str, count: int) -> list[str] | None:
     return [plain if quoted is None else quoted.replace('""', '"') for quoted, plain in zip(groups[::2], groups[1::2], strict=True)]
 
 
+def shape_of(table: str) -> str:
+    """Two expressions: the columns of a table in order, as pairs of name and type, and its sorting key; empty when it is not there."""
+    database, _, name = table.partition(".")
+    at = f"where database = {quote_text(database)} and"
+    columns = f"select name, type from system.columns {at} table = {quote_text(name)} order by position"
+    return (
+        f"(select groupArray((name, type)) from ({columns})), (select any(sorting_key) from system.tables {at} name = {quote_text(name)})"
+    )
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where tables are made: on this server, or ON CLUSTER with Replicated engines."""
@@ -192,12 +203,16 @@ def create_replacing(
     placement: Placement = Placement(),
     settings: str = "",
     expires: str = "",
+    indexed: Sequence[str] = (),
 ) -> str:
     """DDL of a table that keeps, per key, the row of the highest version; does nothing when the table exists.
 
-    With `deleted`, keys whose newest row has that column at 1 are not current. `expires` is an expression: when a row may go.
+    With `deleted`, keys whose newest row has that column at 1 are not current. `expires` is an expression: when a row may go. Of the
+    `indexed` columns the least and the highest value of every granule are kept, so that what came last is found without reading the rest.
     """
-    body = ",\n    ".join(f"{quote(c.name)} {c.type}" for c in columns)
+    lines = [f"{quote(c.name)} {c.type}" for c in columns]
+    lines += [f"index least_and_highest_{n} {quote(name)} type minmax granularity 1" for n, name in enumerate(indexed)]
+    body = ",\n    ".join(lines)
     arguments = quote(version) + (f", {quote(deleted)}" if deleted else "")
     order = ", ".join(quote(k) for k in key)
     return (

@@ -76,6 +76,7 @@ class Connector:
         self.options = options
         self.lake = lake
         self._open: Any = None
+        self._snapshot = self._unread = ""  # the last position that was asked for; and if it was asked by `unchanged` alone
         self._places: dict[str, tuple[str, str]] = {}  # schema and name of the tables that were described
         try:
             parts = conninfo_to_dict(options.dsn)
@@ -190,18 +191,30 @@ class Connector:
         if self._open is not None:
             self._open.close()
             self._open = None
+        self._snapshot = self._unread = ""
 
     # --- positions and fingerprints
 
     def position(self) -> str:
-        """See `HasPositions.position`: the transactions that have ended, as PostgreSQL writes a snapshot, of this database."""
-        ((snapshot,),) = self._read(_SNAPSHOT)
-        return str(snapshot)
+        """See `HasPositions.position`: the transactions that have ended, as PostgreSQL writes a snapshot, of this database.
+
+        The one that `unchanged` has just asked for is as good: what happened since is after it.
+        """
+        found, self._unread = self._unread or self._ask_position(), ""
+        return found
 
     def unchanged(self, position: str) -> bool:
         """See `HasPositions.unchanged`: no transaction has taken a number since, and none was open then."""
+        now = self._ask_position()
         lowest, highest, open_ones = position.partition(" ")[2].split(":")
-        return lowest == highest and not open_ones and self.position() == position
+        is_same = lowest == highest and not open_ones and now == position
+        self._unread = "" if is_same else now
+        return is_same
+
+    def _ask_position(self) -> str:
+        ((snapshot,),) = self._read(_SNAPSHOT)
+        self._snapshot = str(snapshot)
+        return self._snapshot
 
     def safe_mark(self, table: SourceTable, column: str, high: Watermark) -> tuple[Watermark, bool]:
         """See `TracksTransactions.safe_mark`: what is open writes times from its beginning on."""
@@ -247,7 +260,7 @@ class Connector:
             return "true"
         database, _, snapshot = position.partition(" ")
         lowest = int(snapshot.partition(":")[0])
-        now = self.position()
+        now = self._snapshot or self._ask_position()
         highest = int(now.partition(" ")[2].split(":")[1])
         if now.partition(" ")[0] != database or not 0 <= highest - lowest < 1 << 30:
             return "true"  # another database, one that was restored, or numbers that went round
@@ -302,7 +315,7 @@ class Connector:
         if self._engine_reads is None:
             self._read("select 1")
             try:
-                self.lake.query(f"select * from {self._function('select 1 as x')}")
+                self.lake.facts(f"select * from {self._function('select 1 as x')}")
                 self._engine_reads = True
             except LakeUnavailable:
                 raise
