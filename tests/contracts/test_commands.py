@@ -34,12 +34,16 @@ LINES = [
     "ontology list", "ontology show Invoice", "ontology show", "ontology check", "ontology plan", "ontology reload", "ontology schema",
     "run jobs/snapshot.ipynb -p types Genre -p label line --timeout 300", "jobs", "jobs history --limit 3",
     "catalog", "catalog invoice total", "inspect invoices", "inspect invoices --key 5",
-    "sql select(1)", "sql select(1) --raw", "snapshot take Genre --label again", "snapshot list", "snapshot diff opening opening",
+    "sql select(1)", "sql select(1) --raw", "sql select(1) --show", "sql select(1) --price", "sql select(1) --to {new}.csv", "prices",
+    "lint", "meter invoices", "optimize genres", "fork list",
+    "objects Customer --as-of opening --limit 2", "object Customer 1 --as-of opening", "links Customer 1 invoices --as-of opening",
+    "snapshot events", "snapshot size", "snapshot prune --plan", "snapshot export opening {new}",
+    "snapshot take Genre --label again", "snapshot list", "snapshot diff opening opening",
     "snapshot show Customer 1",
 ]  # fmt: skip
 
-# these serve until they are interrupted, or end or replace what the other tests use
-ELSEWHERE = {"demo", "lab", "down", "restart", "sync serve", "restore", "move"}
+# these serve until they are interrupted, end or replace what the other tests use, or need a fork or an exported snapshot
+ELSEWHERE = {"demo", "lab", "down", "restart", "sync serve", "restore", "move", "fork diff", "fork drop", "snapshot import"}
 
 MISTAKES = [
     ("obects Customer", "unknown verb 'obects'; did you mean objects"),
@@ -89,6 +93,12 @@ MISTAKES = [
     ("snapshot diff openin opening", "unknown snapshot 'openin'; did you mean opening"),
     ("snapshot diff opening", "needs B"),
     ("snapshot show Customer 999", "unknown Customer '999'"),
+    ("snapshot import {new}", ""),
+    ("fork drop nowhere", "unknown fork 'nowhere'"),
+    ("fork diff nowhere", "unknown fork 'nowhere'"),
+    ("meter invoces", "did you mean raw.invoices"),
+    ("optimize invoces", "did you mean raw.invoices"),
+    ("objects Customer --as-of openin", "openin"),
     ("logs clickhose", "unknown service 'clickhose'; did you mean clickhouse"),
     ("up clickhose", "did you mean clickhouse"),
     ("logs -n few", "'few' is not a whole number"),
