@@ -35,11 +35,12 @@ LINES = [
     "run jobs/snapshot.ipynb -p types Genre -p label line --timeout 300", "jobs", "jobs history --limit 3",
     "catalog", "catalog invoice total", "inspect invoices", "inspect invoices --key 5",
     "sql select(1)", "sql select(1) --raw", "snapshot take Genre --label again", "snapshot list", "snapshot diff opening opening",
-    "snapshot show Customer 1",
+    "snapshot show Customer 1", "snapshot events --bins 3", "snapshot size", "snapshot prune --plan", "snapshot export opening {new}",
+    "objects Genre --as-of opening --limit 2", "object Genre 1 --as-of opening",
 ]  # fmt: skip
 
 # these serve until they are interrupted, or end or replace the lake that the other tests use
-ELSEWHERE = {"demo", "lab", "down", "sync serve", "restore", "move"}
+ELSEWHERE = {"demo", "lab", "down", "sync serve", "restore", "move", "snapshot import"}
 
 MISTAKES = [
     ("obects Customer", "unknown verb 'obects'; did you mean objects"),

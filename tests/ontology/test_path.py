@@ -137,7 +137,7 @@ def test_a_path_says_what_it_says(ontology: Ontology) -> None:
         ("Person foo=1", r"'foo=1' is not part of a set of objects \(at character 8"),
         ("Person{limit=1", "must close"),
         ("Person after=x", "not a whole number"),
-        ("Person where=1", "sort=, search=, limit= and after="),
+        ("Person where=1", "sort=, search=, limit=, after= and as_of="),
         ("Person" + "/reports" * 40, "at most"),
     ],
 )
