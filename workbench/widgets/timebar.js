@@ -43,7 +43,7 @@ const TimeBar = (() => {
     }
 
     slider(label, moved) {
-      return node("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": label, on: { input: (event) => { this.stop(); moved(Number(event.target.value)); } } });
+      return node("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": label, on: { input: (event) => { const place = Number(event.target.value); this.stop(); moved(place); } } });
     }
 
     // The moments, in order: `{value, label, count}`; what is chosen, and what it is compared with.
