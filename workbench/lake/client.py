@@ -207,9 +207,12 @@ class Lake:
 
         limit = _LIMIT_S.get()
         within = {} if limit is None else {"max_execution_time": limit}
-        body = b"".join(self.stream(sql, parameters, "JSONCompact", settings={**_VALUE_SETTINGS, **within}, history=history))
-        answer = json.loads(body.decode("utf-8", "surrogateescape"), object_pairs_hook=_pairs)
-        return tuple(Column(c["name"], c["type"]) for c in answer["meta"]), answer["data"]
+        # of the formats of JSON the one that leaves bytes as they are
+        form = "JSONCompactEachRowWithNamesAndTypes"
+        body = b"".join(self.stream(sql, parameters, form, settings={**_VALUE_SETTINGS, **within}, history=history))
+        lines = body.decode("utf-8", "surrogateescape").split("\n")
+        names, types, *rows = (json.loads(line, object_pairs_hook=_pairs) for line in lines if line)
+        return tuple(map(Column, names, types)), rows
 
     def query_history(self, sql: str, parameters: Parameters | None = None, *, settings: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a SELECT over all physical rows: superseded versions and deleted keys too."""
