@@ -252,7 +252,9 @@ def test_a_take_killed_between_any_two_steps_is_invisible_and_healed(shop: Shop,
     try:
         Eidolon(dying, shop.twin.ontology, shop.twin.relations, shop.twin.state_dir).take()
     except Killed:
-        assert [s.seq for s in shop.twin.list().snapshots] == [1]
+        seen = [s.seq for s in shop.twin.list().snapshots]
+        assert seen in ([1], [1, 2])  # all of it is there, when it was killed while it tidied up behind its commit, or nothing is
+        assert len(seen) == 1 or copy_of(shop, 2) == copy_of(shop)
     dying.close()
     assert copy_of(shop, 1) == kept
     assert shop.twin.diff(1, 1).total == 0
