@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.errors import SkyGraphError, UsageError
+from workbench.errors import LakeUnavailable, SkyGraphError, UsageError
 from workbench.hermes import load_plan, readable_folders
 from workbench.lake import EmbeddedLake
 from workbench.presence import elsewhere, pid_of, read_facts
@@ -239,7 +239,7 @@ class Services:
         """Start a program that does not run, and wait until it answers."""
         if not program.words:
             if not (seen := program.look()).ready:
-                raise SkyGraphError(f"the ClickHouse server does not answer: {seen.note}", hint="see the setting clickhouse_url")
+                raise LakeUnavailable(f"the ClickHouse server does not answer: {seen.note}", hint="see the setting clickhouse_url")
             return
         if where := self._elsewhere(program):
             if program.look().ready:
