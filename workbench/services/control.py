@@ -167,7 +167,8 @@ class Services:
         with self._alone():
             self._have_supervisor(dev, say)
             for number, program in enumerate(programs):
-                say(f"starting {program.name}", number, len(programs))
+                if program.words:  # a server of its own is only looked at
+                    say(f"starting {program.name}", number, len(programs))
                 self._start(program)
             if dev:
                 self._begin("watch")
