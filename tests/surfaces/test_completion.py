@@ -75,7 +75,7 @@ def test_broken_files_offer_nothing_and_say_nothing(chinook: Path, line: str) ->
     (chinook / "sync_jobs/tables.yml").write_text("tables: [", encoding="utf-8")
     (chinook / "ontology/objects/customer.yml").write_text("type: [", encoding="utf-8")
     offered = _offered(Workbench(Settings.load(chinook, environ={})), line)
-    assert set(offered) <= {"status", "compare", "verify", "backfill", "rewind", "lookback", "quarantine"}, (
+    assert set(offered) <= {"status", "serve", "compare", "verify", "backfill", "rewind", "lookback", "quarantine"}, (
         "the verbs are known; tables, types, keys and properties are not"
     )
 
