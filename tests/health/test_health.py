@@ -71,7 +71,8 @@ def test_a_look_starts_no_lake_even_when_one_goes_away_under_it(workspace: Path)
 def test_a_table_behind_its_interval_is_late_and_one_never_synced_is_unknown(shop: Workbench) -> None:
     path = shop.settings.workspace / "sync_jobs/tables.yml"
     text = path.read_text("utf-8").replace("every: 5 minutes", "every: 1 second")
-    path.write_text(text + "\n  genres_again: {source: shop, from: genre, key: [id]}\n", encoding="utf-8")
+    text = text.replace("tables:\n", "tables:\n  genres_again: {source: shop, from: genre, key: [id]}\n", 1)
+    path.write_text(text, encoding="utf-8")
     status, detail = status_of(shop, "table invoices")
     assert (status, detail) == ("late", "is synced every 1 s: `skygraph sync invoices`")
     assert status_of(shop, "table genres_again")[0] == "unknown"
