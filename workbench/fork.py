@@ -138,7 +138,7 @@ class Fork:
             if column not in columns or column.startswith("_"):
                 raise UnknownName("column", column, [c for c in columns if not c.startswith("_")])
         if not values:
-            raise UsageError("there is nothing to set", hint='write fork.edit("invoices", "total > 20", total=20)')
+            raise UsageError("there is nothing to set", hint='write fork.edit("customers", "credit > 20", credit=20)')
         met = self._count(name, where)
         sets = ", ".join(f"{quote(column)} = {_literal(value)}" for column, value in values.items())
         self._mutate(f"alter table {quote_table(name)} update {sets} where {_alone(where)}")

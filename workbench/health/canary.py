@@ -288,7 +288,7 @@ class Canary:
         """One flight at a time; a second one waits."""
         self.settings.make_state_dir()
         self.home.mkdir(mode=0o700, exist_ok=True)
-        with open(self.home / "flight.lock", "a", encoding="utf-8") as file:
+        with open(self.home / "canary.lock", "a", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
