@@ -92,7 +92,9 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
             page.click("text=Run >> nth=0")
             page.click("text=Run All Cells")
             page.wait_for_function(_ALL_DONE, timeout=180_000)
-            page.wait_for_selector(".sky-view", timeout=30_000)
+            # the inspector has read its table, and the twin its snapshots
+            page.wait_for_selector(".sgi-legend:has-text('current')", timeout=60_000)
+            page.wait_for_selector(".sgw[data-at] .sgt-said b:has-text('after')", timeout=60_000)
             texts = page.inner_text(".jp-Notebook")
             page.screenshot(path=str(tmp_path / "quickstart.png"))
             browser.close()
@@ -100,7 +102,7 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
         lab.stop()
     assert "Traceback" not in texts
     assert "UsageError" not in texts
-    for seen in ("Explorer", "Inspector", "Twin", "2012-01-02 17:44:58", "Audiobooks", "Grunge", "<Workbench of"):
+    for seen in ("Explorer", "raw.tracks", "2012-01-02 17:44:58", "Audiobooks", "Grunge", "<Workbench of"):
         assert seen in texts, seen
     assert outside == []
 
