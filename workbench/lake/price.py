@@ -1,7 +1,7 @@
 """The price tag: what reading current rows instead of physical ones will cost a statement, before it runs; then what it did cost.
 
 What FINAL costs is overlap: where the key ranges of parts overlap, versions have to be merged while reading. How much that is says the
-index of the parts, in milliseconds. The rest is a small model of nanoseconds a row, which learns the speed of this machine from the
+index of the parts. The rest is a small model of nanoseconds a row, which learns the speed of this machine from the
 statements that were priced and run before.
 """
 
@@ -232,7 +232,8 @@ def _ms(value: float) -> str:
 
 
 def price(lake: Lake, sql: str, parameters: Mapping[str, Any] | None = None) -> Price:
-    """What a SELECT over current rows will cost, beside the same over physical ones. Does not run it; some ten milliseconds.
+    """What a SELECT over current rows will cost, beside the same over physical ones. Does not run it; it reads the index of
+    the parts, some tenths of a second for 15 parts of 200,000 rows.
 
     Raises:
         UsageError, QueryError, LakeUnavailable: as `Lake.query`.
