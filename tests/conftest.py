@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from workbench.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_FOLDERS = ("sync_jobs", "dbt", "ontology", "notebooks")
-SERVERS = ("stack", "lake_url", "postgres_server", "mysql_server", "own_lake", "start_lake", "built_shop")
+SERVERS = ("stack", "lake_url", "postgres_server", "mysql_server", "own_lake", "start_lake", "built_shop", "busy_shop")
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mysql import mysql_server  # noqa: E402, F401 - a fixture, from the module beside this one
@@ -105,15 +106,11 @@ def copy_workspace(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    """The Chinook shop, synced and built, with the snapshot `opening`. Tests only look at it.
-
-    It has an embedded lake of its own, as a user's workspace has: the run's lake is emptied before each test.
-    """
-    folder = copy_workspace(tmp_path_factory.mktemp("built") / "chinook shop é")
+@contextmanager
+def building(folder: Path) -> Iterator[Workbench]:
+    """The Chinook shop, synced and built, with the snapshot `opening`, in a lake of its own as a user's workspace has."""
     ports = {"lake_http_port": free_port(), "lake_tcp_port": free_port()}
-    bench = Workbench(Settings.load(folder, environ={}, **ports))
+    bench = Workbench(Settings.load(copy_workspace(folder), environ={}, **ports))
     assert bench.lake.embedded is not None
     try:
         assert not bench.sync().failed
@@ -124,6 +121,22 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
         bench.close()
         Services(bench.settings).down()
         bench.lake.embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """The built shop. Tests only look at it: the end of the run checks that none took a snapshot or ran a job."""
+    with building(tmp_path_factory.mktemp("built") / "chinook shop é") as bench:
+        yield bench
+        assert [s.label for s in bench.snapshots().snapshots] == ["opening"]
+        assert bench.job_history().runs == ()
+
+
+@pytest.fixture(scope="session")
+def busy_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """Another built shop, for tests that take snapshots and run jobs in it; the rows of its tables stay as they are."""
+    with building(tmp_path_factory.mktemp("busy") / "chinook shop é") as bench:
+        yield bench
 
 
 @pytest.fixture

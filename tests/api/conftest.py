@@ -32,16 +32,16 @@ def add_model(workspace: Path, type_name: str, model: str, key: str, kind: str) 
 
 
 @pytest.fixture(scope="session")
-def shop_url(built_shop: Workbench) -> str:
+def shop_url(busy_shop: Workbench) -> str:
     """The address of the shop's lake, with user and password."""
-    at = built_shop.lake.address
+    at = busy_shop.lake.address
     return f"http://{at.user}:{quote(at.password)}@{at.host}:{at.port}"
 
 
 @pytest.fixture(scope="session")
-def app(built_shop: Workbench) -> FastAPI:
+def app(busy_shop: Workbench) -> FastAPI:
     """The API on the built shop."""
-    return create_app(built_shop)
+    return create_app(busy_shop)
 
 
 @pytest.fixture(scope="session")

@@ -33,11 +33,11 @@ OBJECTS = "/api/v1/objects"
 # --- objects
 
 
-def test_a_read_has_its_time_and_a_file_has_all_it_needs(api: TestClient, built_shop: Workbench) -> None:
+def test_a_read_has_its_time_and_a_file_has_all_it_needs(api: TestClient, busy_shop: Workbench) -> None:
     began = dt.datetime.now(dt.timezone.utc)
     assert api.get(f"{OBJECTS}/Customer").status_code == api.get(f"{OBJECTS}/Customer?format=csv").status_code == 200
-    built_shop.lake.command("system flush logs")
-    limits = built_shop.lake.rows(
+    busy_shop.lake.command("system flush logs")
+    limits = busy_shop.lake.rows(
         "select Settings['max_execution_time'] as limit, query like '%FORMAT CSVWithNames%' or formatted_query like '%CSV%' as is_file "
         "from system.query_log where type = 'QueryFinish' and query like '%dim_customers%' and query_kind = 'Select' "
         "and event_time_microseconds >= {began:DateTime64(6, 'UTC')}",
@@ -46,12 +46,12 @@ def test_a_read_has_its_time_and_a_file_has_all_it_needs(api: TestClient, built_
     assert {bool(row["is_file"]): float(row["limit"] or 0) for row in limits} == {False: READ_LIMIT_S, True: 0.0}
 
 
-def test_a_page_of_objects(api: TestClient, built_shop: Workbench) -> None:
+def test_a_page_of_objects(api: TestClient, busy_shop: Workbench) -> None:
     asked = {"where": ["country=Brazil", "total_spent>37"], "sort": "-total_spent", "limit": 2, "count": True}
     answer = api.get(f"{OBJECTS}/Customer", params=asked)
     assert answer.status_code == 200
     page = answer.json()
-    same = built_shop.objects("Customer").where(country="Brazil").where("total_spent>37").sort("-total_spent")
+    same = busy_shop.objects("Customer").where(country="Brazil").where("total_spent>37").sort("-total_spent")
     assert page["rows"] == to_json(same.limit(2).to_arrow().to_pylist())
     assert page["total"] == same.count() > 2
     assert page["type"] == "Customer"
@@ -70,22 +70,22 @@ def test_a_limit_in_the_text_of_a_set_is_the_size_of_its_pages(api: TestClient) 
 
 
 @pytest.mark.parametrize("asked", [{}, {"sort": "-unit_price"}, {"sort": "composer", "where": "milliseconds>100000"}], ids=str)
-def test_following_next_visits_every_object_once(api: TestClient, built_shop: Workbench, asked: dict[str, str]) -> None:
+def test_following_next_visits_every_object_once(api: TestClient, busy_shop: Workbench, asked: dict[str, str]) -> None:
     here: str | None = f"{OBJECTS}/Track?{'&'.join(f'{k}={quote(v)}' for k, v in asked.items())}&limit=700"
     keys, pages = [], 0
     while here:
         page = api.get(here).json()
         keys += [row["track_id"] for row in page["rows"]]
         here, pages = page["next"], pages + 1
-    known = built_shop.objects("Track").where(*[asked["where"]] if "where" in asked else [])
+    known = busy_shop.objects("Track").where(*[asked["where"]] if "where" in asked else [])
     assert len(keys) == len(set(keys)) == known.count()
     assert set(keys) == set(known.to_arrow().column("track_id").to_pylist())
     assert pages == -(-len(keys) // 700)
 
 
-def test_one_object_and_where_it_leads(api: TestClient, built_shop: Workbench) -> None:
+def test_one_object_and_where_it_leads(api: TestClient, busy_shop: Workbench) -> None:
     card = api.get(f"{OBJECTS}/Customer/1").json()
-    assert card == to_json(built_shop.object("Customer", 1))
+    assert card == to_json(busy_shop.object("Customer", 1))
     invoices = next(link for link in card["links"] if link["name"] == "invoices")
     page = api.get(f"{OBJECTS}/Customer/1/links/invoices", params={"count": True, "limit": 3}).json()
     assert (page["type"], page["total"], len(page["rows"])) == ("Invoice", invoices["count"], 3)
@@ -93,10 +93,10 @@ def test_one_object_and_where_it_leads(api: TestClient, built_shop: Workbench) -
     assert {row["customer_id"] for row in page["rows"] + following["rows"]} == {1}
 
 
-def test_a_set_leads_to_the_set_of_what_it_is_linked_to(api: TestClient, built_shop: Workbench) -> None:
+def test_a_set_leads_to_the_set_of_what_it_is_linked_to(api: TestClient, busy_shop: Workbench) -> None:
     page = api.get(OBJECTS, params={"text": "Customer[country=Brazil]/invoices", "count": True}).json()
     assert page["type"] == "Invoice"
-    assert page["total"] == built_shop.objects("Customer").where(country="Brazil").linked("invoices").count() > 0
+    assert page["total"] == busy_shop.objects("Customer").where(country="Brazil").linked("invoices").count() > 0
 
 
 def test_a_key_may_be_any_text(lake: Lake, settings: Settings) -> None:
@@ -117,11 +117,11 @@ def test_a_key_may_be_any_text(lake: Lake, settings: Settings) -> None:
         assert sorted(seen) == sorted(keys)
 
 
-def test_files_are_the_whole_set(api: TestClient, built_shop: Workbench) -> None:
+def test_files_are_the_whole_set(api: TestClient, busy_shop: Workbench) -> None:
     found = {
         form: api.get(f"{OBJECTS}/Invoice", params={"format": form, "sort": "invoice_id"}) for form in ("csv", "jsonl", "parquet", "arrow")
     }
-    keys = built_shop.objects("Invoice").sort("invoice_id").to_arrow().column("invoice_id").to_pylist()
+    keys = busy_shop.objects("Invoice").sort("invoice_id").to_arrow().column("invoice_id").to_pylist()
     rows = list(csv.DictReader(io.StringIO(found["csv"].text)))
     assert [int(row["invoice_id"]) for row in rows] == keys
     lines = [json.loads(line) for line in found["jsonl"].text.splitlines()]
@@ -135,9 +135,9 @@ def test_files_are_the_whole_set(api: TestClient, built_shop: Workbench) -> None
     assert len(few) == 3
 
 
-def test_groups_and_facets(api: TestClient, built_shop: Workbench) -> None:
+def test_groups_and_facets(api: TestClient, busy_shop: Workbench) -> None:
     groups = api.get("/api/v1/groups/Customer", params={"by": "country", "sum": "total_spent", "limit": 3}).json()
-    assert groups == to_json(built_shop.objects("Customer").group_by("country", ("total_spent",), 3))
+    assert groups == to_json(busy_shop.objects("Customer").group_by("country", ("total_spent",), 3))
     assert groups["groups"][0]["value"] == "USA"
     facets = api.get(
         "/api/v1/facets/Customer", params={"property": ["country", "company"], "where": "country!=USA", "top": 4, "budget_s": 30}
@@ -145,7 +145,7 @@ def test_groups_and_facets(api: TestClient, built_shop: Workbench) -> None:
     told = {facet["property"]: facet for facet in facets.json()["facets"]}
     assert set(told) == {"country", "company"}
     assert len(told["country"]["values"]) == 4
-    assert facets.json()["rows"] == built_shop.objects("Customer").where("country!=USA").count()
+    assert facets.json()["rows"] == busy_shop.objects("Customer").where("country!=USA").count()
 
 
 MISTAKES = [
@@ -222,11 +222,11 @@ def test_what_has_not_changed_is_not_sent_again(api: TestClient, path: str) -> N
     assert api.get(path, headers={"if-none-match": '"another"'}).content == first.content
 
 
-def test_the_tag_of_the_model_is_its_fingerprint(api: TestClient, built_shop: Workbench) -> None:
+def test_the_tag_of_the_model_is_its_fingerprint(api: TestClient, busy_shop: Workbench) -> None:
     answer = api.get("/api/v1/ontology")
-    assert answer.headers["etag"] == f'W/"{built_shop.ontology.fingerprint}"'
-    assert answer.json()["fingerprint"] == built_shop.ontology.fingerprint
-    assert [t["name"] for t in answer.json()["object_types"]] == list(built_shop.ontology.object_types)
+    assert answer.headers["etag"] == f'W/"{busy_shop.ontology.fingerprint}"'
+    assert answer.json()["fingerprint"] == busy_shop.ontology.fingerprint
+    assert [t["name"] for t in answer.json()["object_types"]] == list(busy_shop.ontology.object_types)
 
 
 def test_large_answers_are_compressed_for_who_takes_it(api: TestClient) -> None:
@@ -337,12 +337,12 @@ def test_every_line_that_a_request_causes_has_its_id(api: TestClient, tmp_path: 
     ]  # fmt: skip
 
 
-def test_a_second_sync_of_a_table_is_told_that_one_runs(api: TestClient, built_shop: Workbench) -> None:
+def test_a_second_sync_of_a_table_is_told_that_one_runs(api: TestClient, busy_shop: Workbench) -> None:
     """While another process holds the table, as far as this one can tell."""
     inside, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with built_shop.hermes._locked("genres"):
+        with busy_shop.hermes._locked("genres"):
             inside.set()
             assert go_on.wait(30)
 

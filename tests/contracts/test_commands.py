@@ -113,9 +113,9 @@ MISTAKES = [
 
 
 @pytest.fixture
-def line(built_shop: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+def line(busy_shop: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """The words of a line, for the built shop."""
-    monkeypatch.setenv("SKYGRAPH_WORKSPACE", str(built_shop.settings.workspace))
+    monkeypatch.setenv("SKYGRAPH_WORKSPACE", str(busy_shop.settings.workspace))
     return lambda text: text.format(new=tmp_path / "new").split()
 
 
@@ -160,10 +160,10 @@ def test_json_is_one_document_and_nothing_else(line: Callable[[str], list[str]],
 
 @pytest.mark.parametrize("text", LINES)
 def test_answers_show_as_text_and_as_html(
-    built_shop: Workbench, line: Callable[[str], list[str]], text: str, capfd: pytest.CaptureFixture[str]
+    busy_shop: Workbench, line: Callable[[str], list[str]], text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parsed = GRAMMAR.parse(line(text))
-    answer = parsed.command.run(built_shop, **parsed.values)
+    answer = parsed.command.run(busy_shop, **parsed.values)
     shown = answer._repr_mimebundle_()
     assert shown["text/plain"].strip()
     assert "object at 0x" not in shown["text/plain"]
@@ -196,8 +196,8 @@ HARD = ["<script>alert(1)</script>", "<b>bold</b>", "a & b", '"><img src=x onerr
 
 
 @pytest.mark.parametrize("hard", HARD)
-def test_values_and_names_are_escaped(built_shop: Workbench, hard: str) -> None:
-    answer = built_shop.sql("select {v:String} as `<i>name</i>`", parameters={"v": hard})
+def test_values_and_names_are_escaped(busy_shop: Workbench, hard: str) -> None:
+    answer = busy_shop.sql("select {v:String} as `<i>name</i>`", parameters={"v": hard})
     shown = answer._repr_html_()
     assert "<script" not in shown
     assert "<img" not in shown
@@ -207,8 +207,8 @@ def test_values_and_names_are_escaped(built_shop: Workbench, hard: str) -> None:
     assert answer.to_dict() == [{"<i>name</i>": hard}]
 
 
-def test_bytes_that_are_no_text_are_shown_in_hex(built_shop: Workbench) -> None:
-    answer = built_shop.sql("select unhex('FF00') as b, 'é' as t union all select 'plain', 'x'")
+def test_bytes_that_are_no_text_are_shown_in_hex(busy_shop: Workbench) -> None:
+    answer = busy_shop.sql("select unhex('FF00') as b, 'é' as t union all select 'plain', 'x'")
     assert {row["b"] for row in to_json(answer)} == {"ff00", "plain"}
     assert "ff00" in str(answer)
     assert "ff00" in answer._repr_html_()

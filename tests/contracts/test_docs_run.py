@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import REPOSITORY, free_port
 from tests.journey.conftest import Shop, open_shop
+from workbench.lake import Lake
 
 _BLOCK = re.compile(r"^<!-- run -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = {page.name: _BLOCK.findall(page.read_text(encoding="utf-8")) for page in sorted((REPOSITORY / "docs").glob("*.md"))}
@@ -68,7 +69,7 @@ def skeleton(line: str) -> str:
     return re.sub(r"[\s#]+", " ", line).strip()
 
 
-def test_every_command_of_the_operations_guide_answers_as_it_says(own_lake: Shop, lake_url: str) -> None:
+def test_every_command_of_the_operations_guide_answers_as_it_says(own_lake: Shop, lake: Lake, lake_url: str) -> None:
     ports = {str(default): str(free_port()) for default in (8100, 8888, 8866)}
     parts = urlsplit(lake_url)
     environ = {

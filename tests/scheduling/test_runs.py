@@ -180,33 +180,33 @@ def test_only_the_newest_outputs_are_kept(tmp_path: Path) -> None:
         ("snapshot", {"types": "Genre", "label": "by hand"}),
     ],
 )
-def test_the_notebooks_of_the_workspace_do_their_job(built_shop: Workbench, notebook: str, parameters: dict[str, str]) -> None:
-    run = built_shop.run(f"jobs/{notebook}.ipynb", parameters)
+def test_the_notebooks_of_the_workspace_do_their_job(busy_shop: Workbench, notebook: str, parameters: dict[str, str]) -> None:
+    run = busy_shop.run(f"jobs/{notebook}.ipynb", parameters)
     assert (run.status, run.error) == ("ok", "")
     if notebook == "snapshot":
-        assert "by hand" in [s.label for s in built_shop.snapshots().snapshots]
+        assert "by hand" in [s.label for s in busy_shop.snapshots().snapshots]
 
 
-def test_a_sync_that_fails_fails_its_run(built_shop: Workbench) -> None:
-    run = built_shop.run("jobs/sync.ipynb", {"table": "genrs"})
+def test_a_sync_that_fails_fails_its_run(busy_shop: Workbench) -> None:
+    run = busy_shop.run("jobs/sync.ipynb", {"table": "genrs"})
     assert run.status == "failed" and "genres" in run.error
 
 
-def test_a_notebook_that_is_not_there_names_what_is_near(built_shop: Workbench) -> None:
+def test_a_notebook_that_is_not_there_names_what_is_near(busy_shop: Workbench) -> None:
     with pytest.raises(UnknownName, match="jobs/sync.ipynb"):
-        built_shop.run("jobs/synk.ipynb")
+        busy_shop.run("jobs/synk.ipynb")
 
 
-def test_a_job_of_the_plan_runs_with_its_parameters(built_shop: Workbench) -> None:
-    plan = built_shop.settings.workspace / "sync_jobs/more.yml"
+def test_a_job_of_the_plan_runs_with_its_parameters(busy_shop: Workbench) -> None:
+    plan = busy_shop.settings.workspace / "sync_jobs/more.yml"
     plan.write_text('jobs:\n  nightly: {notebook: jobs/snapshot.ipynb, at: "02:00", parameters: {types: Genre, label: nightly}}\n', "utf-8")
     try:
-        (nightly,) = (job for job in built_shop.jobs().jobs if job.name == "nightly")
+        (nightly,) = (job for job in busy_shop.jobs().jobs if job.name == "nightly")
         assert (nightly.state, nightly.when, nightly.last_run) == ("never", "at 02:00", None)
-        run = built_shop.run("nightly", {"label": "this one"})
+        run = busy_shop.run("nightly", {"label": "this one"})
         assert (run.status, run.job, dict(run.parameters)) == ("ok", "nightly", {"types": "Genre", "label": "this one"})
-        assert "at 02:00" in str(built_shop.jobs()) and "ok" in str(built_shop.jobs())
-        assert built_shop.job_history("nightly").runs == (run,)
+        assert "at 02:00" in str(busy_shop.jobs()) and "ok" in str(busy_shop.jobs())
+        assert busy_shop.job_history("nightly").runs == (run,)
     finally:
         plan.unlink()
 

@@ -101,10 +101,12 @@ def test_restart_and_down_of_one_leave_the_others_alone(services: Services) -> N
         services.up(["skygraph-snyc"])
 
 
-def test_logs_stand_side_by_side_and_are_narrowed(services: Services) -> None:
+def test_logs_stand_side_by_side_and_are_narrowed(services: Services, until: Callable[..., None]) -> None:
     settings = services.settings
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.api_port}/api/v1/ontology", timeout=30) as answer:
         assert answer.status == 200
+    # the line of a request is written when it has been answered
+    until(lambda: any("request_id" in line.fields for line in LogLines.of(settings, lines=5000).lines))
     found = LogLines.of(settings, lines=5000).lines
     assert {"skygraph-api", "skygraph-sync", "lab", "dashboards", "supervisor", "clickhouse"} <= {line.service for line in found}
     times = [line.at for line in found if line.at]
