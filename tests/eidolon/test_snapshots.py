@@ -234,6 +234,30 @@ def test_an_empty_property_or_another_order_of_columns_changes_no_object(filled:
     assert (filled.twin.take().rows_added, filled.history_rows()) == (0, rows)
 
 
+@pytest.mark.parametrize(
+    "alteration",
+    [
+        "modify column price Nullable(Decimal(20, 2))", "modify column note String", "modify column name LowCardinality(Nullable(String))",
+        "modify column seen_at Nullable(DateTime64(3, 'Asia/Tokyo'))", "modify column seen_at Nullable(DateTime64(6, 'UTC'))",
+        "modify column title Nullable(String)", "modify column is_new Nullable(String)",
+        "update title = reinterpretAsFloat64(reinterpretAsUInt64(nan) + 1) where isNaN(title)",
+    ],
+)  # fmt: skip
+def test_a_value_that_reads_the_same_changes_no_object(filled: Shop, alteration: str) -> None:
+    filled.lake.command(
+        "alter table shop.items update title = nan, seen_at = '2020-01-02 03:04:05.678' where item_id = 1 settings mutations_sync = 2"
+    )
+    filled.lake.command("alter table shop.items update is_new = true where item_id = 2 settings mutations_sync = 2")
+    filled.twin.take()
+    rows = filled.history_rows()
+    filled.lake.command(f"alter table shop.items {alteration} settings mutations_sync = 2, alter_sync = 2")
+    assert (filled.twin.take().rows_added, filled.history_rows()) == (0, rows)
+    # and one that does not, does
+    filled.lake.command("alter table shop.items update name = concat('x', name) where item_id = 1 settings mutations_sync = 2")
+    assert filled.twin.take().changed == 1
+    assert filled.twin.take().changed == 0
+
+
 def test_a_property_without_a_column_is_named(filled: Shop) -> None:
     filled.lake.command("alter table shop.items drop column note")
     with pytest.raises(LakeError, match="Item: its model items has no column note"):

@@ -169,6 +169,15 @@ def key_type(held: str, now: str) -> str:
     return "Int64" if _SMALL.fullmatch(held) and _SMALL.fullmatch(now) else "String"
 
 
+# what is the same when its bits are, and the other way round; of floats, but for the many bits of what is no number
+_PLAIN = re.compile(r"(U?Int\d+|Float\d+|Bool|String|FixedString|Date|Date32|DateTime|DateTime64|Decimal|UUID|IPv[46]|Enum\d+)(\(.*\))?$")
+
+
+def _print(keys: Sequence[str], values: Sequence[str]) -> str:
+    # a hash of NULL is NULL, that of a tuple with NULL in it is none
+    return f"bitOr(bitShiftLeft(toUInt128(cityHash64({', '.join(keys)})), 64), toUInt128(cityHash64(tuple({', '.join(values) or '0'}))))"
+
+
 # --- the state of a part now
 
 
@@ -189,14 +198,14 @@ class State:
         """The keys as text."""
         return [text_of(f"{alias}.{quote(n)}", t) for n, t in self.keys.items()]
 
-    def select(self, relation: str, layout: Layout) -> str:
+    def select(self, relation: str, layout: Layout, where: str) -> str:
         """The rows as the table of the part has them: keys, properties, `_hash`. Rows without a key are none."""
         listed = [f"{e} as {quote(f'_k{i}')}" for i, e in enumerate(self.key_values(layout))]
         listed += [f"s.{quote(name)} as {quote(column)}" for name, column in self.written(layout).items()]
         listed.append(f"{self._hash()} as _hash")
         present = " and ".join(f"s.{quote(name)} is not null" for name in self.keys)
         distinct = "distinct " if self.is_link else ""
-        return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present}"
+        return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present} and {where}"
 
     def key_values(self, layout: Layout) -> list[str]:
         """The keys in the types that the table holds them in."""
@@ -396,12 +405,33 @@ class Layout:
         `stage` is a table of keys as text with the run that brought each (`k`, `run_id`, `at`).
         """
         written = [*(f"_k{i}" for i in range(len(self.key_types))), *map(quote, state.written(self).values()), "_hash"]
-        known = f"select {self.key_columns}, _hash from {self.table} where _to = {OPEN} and _from < {int(seq)}"
-        new = (
-            f"select * from (\n{state.select(relation, self)}\n) as s\n"
-            f"where ({', '.join(f's._k{i}' for i in range(len(self.key_types)))}, s._hash) not in ({known})"
-        )
-        return self._insert(written, new, seq, OPEN, stage)
+        now, then = self.prints(state)
+        known = f"select {then} from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)}"
+        return self._insert(written, state.select(relation, self, f"{now} not in ({known})"), seq, OPEN, stage)
+
+    def prints(self, state: State) -> tuple[str, str]:
+        """128 bits over the key and the values of a row: as an expression over the relation `s`, and over the table `h`.
+
+        They are the same when the texts of the values are. Texts are dear, so a value is taken as it is where both sides have it in the
+        same type.
+        """
+        now: list[str] = []
+        then: list[str] = []
+        for name in dict.fromkeys([*state.columns, *self.properties]):
+            if state.is_link or name in state.keys:
+                continue
+            columns, type_ = self.properties.get(name, ()), state.columns.get(name, "")
+            held = self.columns[columns[0]] if len(columns) == 1 else ""
+            if type_ and bare_type(type_) == bare_type(held) and _PLAIN.match(bare_type(type_)):
+                for side, column, has in ((now, f"s.{quote(name)}", type_), (then, f"h.{quote(columns[0])}", held)):
+                    value = column if type_ == held else f"cast({column} as Nullable({bare_type(has)}))"
+                    side.append(f"if(isNaN({value}), nan, {value})" if "Float" in has else value)
+            else:
+                now.append(text_of(f"s.{quote(name)}", type_) if type_ else "cast(null as Nullable(String))")
+                then.append(self.text(name))
+        keys = (state.key_values(self), [f"h._k{i}" for i in range(len(self.key_types))])
+        first, second = (_print(key, values) for key, values in zip(keys, (now, then), strict=True))
+        return first, second
 
     def insert_gone(self, state: State, relation: str, seq: int, stage: str = "") -> str:
         """An INSERT of a row for each key that is true and has no row in the relation any more; its interval is empty."""

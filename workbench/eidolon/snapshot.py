@@ -230,14 +230,14 @@ class Eidolon:
         self.lake.command(layout.insert(state, relation, seq, stage))
         found = self.lake.rows(layout.sizes(seq))[0]
         if found["n_from"]:
-            self._refuse_doubles(source, layout, seq)
+            self._refuse_doubles(source, layout, seq, found, count)
         left = (found["n_before"] + found["n_from"] - found["n_again"], (found["k_before"] + found["k_from"] - found["k_again"]) % 2**64)
         gone = 0
         if left != (count, total_keys):
             self.lake.command(layout.insert_gone(state, relation, seq, stage))
             gone = int(self.lake.scalar(f"select count() from {layout.table} where _from = {seq} and _to = {seq}"))
             if left[0] - gone != count:
-                self._refuse_doubles(source, layout, seq)
+                self._refuse_doubles(source, layout, seq, found, count)
         again, fresh = int(found["n_again"]), int(found["n_from"])
         if again or gone:
             self.lake.command(layout.close(seq, self.lake.placement), settings=_SYNC, retry=True)
@@ -266,14 +266,12 @@ class Eidolon:
             raise self._no_snapshot(source.part, "1 row without a key" if missing == 1 else f"{missing:,} rows without a key")
         return int(row["n"]), int(row["k"] or 0)
 
-    def _refuse_doubles(self, source: _Source, layout: Layout, seq: int) -> None:
-        """Stop when a key of a type stands in several rows."""
+    def _refuse_doubles(self, source: _Source, layout: Layout, seq: int, found: Mapping[str, Any], count: int) -> None:
+        """Stop when a key of a type stands in several rows. `found` are the sizes of the table, and `count` the rows of the relation."""
         if source.state.is_link:
             return
-        if not self.lake.rows(layout.doubles(seq)):
-            found = self.lake.rows(layout.sizes(seq))[0]
-            if found["n_before"] + found["n_from"] - found["n_again"] >= self._size(source, layout)[0]:
-                return
+        if not self.lake.rows(layout.doubles(seq)) and found["n_before"] + found["n_from"] - found["n_again"] >= count:
+            return
         key = source.state.key_texts()[0]
         worst = self.lake.rows(
             f"select {key} as found, count() as times from {source.relation} as s\n"
