@@ -202,7 +202,8 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.shop, self.ended = shop, threading.Event()
         self.dead: dict[int, float] = {}  # killed processes, by when they were gone
-        self.looks, self.lies, self.seen = 0, list[str](), dict[str, Any]()
+        self.looks, self.seen = 0, dict[str, Any]()
+        self.doubts: list[tuple[str, int, float]] = []  # told ready and dead right after: service, process, when it was asked
 
     def run(self) -> None:
         """A process that was gone before the look is never told ready; one that is told ready takes connections."""
@@ -211,12 +212,17 @@ class Watch(threading.Thread):
             states = self.shop.services.states()
             self.looks += 1
             for state in states:
-                gone = state.pid in self.dead and self.dead[state.pid] < before
-                if state.status == "ready" and gone:
-                    self.lies.append(f"{state.name} told ready with process {state.pid}, which was gone")
-                if state.status == "ready" and state.pid is not None and not psutil.pid_exists(state.pid) and not self.dead.get(state.pid):
-                    self.lies.append(f"{state.name} told ready with process {state.pid}, which there is not")
+                if state.status == "ready" and state.pid is not None and (state.pid in self.dead or not psutil.pid_exists(state.pid)):
+                    self.doubts.append((state.name, state.pid, before))
             self.seen = {state.name: state for state in states}
+
+    def lies(self) -> list[str]:
+        """What was told ready and had gone before it was asked for; one that was killed while `ps` looked is none."""
+        return [
+            f"{name} told ready with process {pid}, which {'was gone' if pid in self.dead else 'there is not'}"
+            for name, pid, asked in self.doubts
+            if self.dead.get(pid, 0.0) < asked
+        ]
 
 
 def measure(shop: Shop) -> dict[str, tuple[int, float, int]]:
@@ -417,8 +423,8 @@ def main() -> int:
         print(f"{len(compared)} tables, {sum(row['current_rows'] for row in compared):,} current rows, "
               + (f"DIFFERENT from the source: {', '.join(differ)}" if differ else "every one equal to the source"))  # fmt: skip
         wrong += [f"{table} differs from its source" for table in differ]
-        wrong += sorted(set(watch.lies))
-        print(f"ps was asked {watch.looks:,} times, {len(watch.lies)} lies; readers: {dict(reader.answers)}")
+        wrong += sorted(set(watch.lies()))
+        print(f"ps was asked {watch.looks:,} times, {len(watch.lies())} lies; readers: {dict(reader.answers)}")
         print()
         print(table_of(["killed with SIGKILL", "times", "ready again, s (most)"], rows))
         print()
