@@ -18,7 +18,7 @@ from workbench.errors import LakeError, QueryError
 from workbench.lake import Lake
 from workbench.lake.sql import key_names, quote, quote_table
 
-__all__ = ["Held", "drop_clones", "hold"]
+__all__ = ["Held", "drop_clones", "hold", "table_of"]
 
 _TABLE = re.compile(r"`(?:[^`\\]|\\.)+`\.`(?:[^`\\]|\\.)+`", re.DOTALL)
 _CLONE = "hold_"
@@ -57,7 +57,7 @@ def hold(lake: Lake, relations: Mapping[str, str], is_new: Callable[[str, str], 
     """Hold these models (name to relation) until the end of the block; those that `is_new` by the print of their content, which will be
     read.
     """
-    tables = {model: _name(relation) for model, relation in relations.items() if _TABLE.fullmatch(relation)}
+    tables = {model: table for model, relation in relations.items() if (table := table_of(relation))}
     before = _look(lake, set(tables.values()))
     in_place = {m: r for m, r in relations.items() if tables.get(m) not in before}
     stamps = _stamps_of(lake, in_place)
@@ -95,7 +95,14 @@ def drop_clones(lake: Lake) -> None:
             lake.command(f"drop table if exists eidolon.{quote(name)} sync", retry=True)
 
 
-def _name(relation: str) -> tuple[str, str]:
+def table_of(relation: str) -> tuple[str, str] | None:
+    """The database and name of a relation that is a quoted table; None for a SELECT.
+
+    >>> table_of("`marts`.`orders`"), table_of("(select 1)")
+    (('marts', 'orders'), None)
+    """
+    if not _TABLE.fullmatch(relation):
+        return None
     names = key_names(relation)
     return names[0], names[-1]
 

@@ -19,7 +19,7 @@ from workbench.eidolon.answers import Events, Snapshot, SnapshotList
 from workbench.eidolon.compare import Only, compare, export, life_of
 from workbench.eidolon.diff import Behind, ObjectHistory, TwinDiff
 from workbench.eidolon.history import SNAPSHOTS_TABLE, Layout, Part, State, Trace
-from workbench.eidolon.hold import Held, drop_clones, hold
+from workbench.eidolon.hold import Held, drop_clones, hold, table_of
 from workbench.eidolon.index import Index, Known
 from workbench.eidolon.past import past
 from workbench.eidolon.point import parse_time
@@ -159,10 +159,11 @@ class Eidolon:
         sources: list[_Source] = []
         skipped: list[str] = []
         first: LakeError | None = None
-        for part in _parts_of(ontology, names or list(ontology.object_types)):
-            owner = _owner(part, ontology)
+        owners = {part: _owner(part, ontology) for part in _parts_of(ontology, names or list(ontology.object_types))}
+        known = self._columns({m: relations[m] for m in map(_model_of, owners.values()) if m in relations})
+        for part, owner in owners.items():
             model = _model_of(owner)
-            if model in relations and (columns := self._describe(relations[model])) is not None:
+            if columns := known.get(model):
                 sources.append(_source_of(owner, part, model, relations[model], columns))
                 continue
             error = missing_model(owner, model) if isinstance(owner, ObjectType) else _no_table(owner, model)
@@ -174,15 +175,29 @@ class Eidolon:
             raise LakeError("no object type has a table in the lake yet", hint=first.hint)
         return sources, skipped
 
-    def _describe(self, relation: str) -> dict[str, str] | None:
-        """The columns of a relation with their types; None when there is none."""
-        try:
-            found = self.lake.query(f"describe table (select * from {relation} as s)")
-        except QueryError as error:
-            if error.code in _MISSING:
-                return None
-            raise
-        return dict(zip(found.column("name").to_pylist(), found.column("type").to_pylist(), strict=True))
+    def _columns(self, relations: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The columns of each of these models that there is, with their types; of those that are tables by one statement."""
+        tables = {table: model for model, relation in relations.items() if (table := table_of(relation))}
+        found: dict[str, dict[str, str]] = {}
+        rows = self.lake.rows(
+            "select database, table, name, type from system.columns where concat(database, '.', table) in {names:Array(String)}\n"
+            "and default_kind not in ('ALIAS', 'EPHEMERAL', 'MATERIALIZED') order by position",
+            {"names": [".".join(t) for t in tables]},
+        )
+        for row in rows:
+            if model := tables.get((row["database"], row["table"])):
+                found.setdefault(model, {})[row["name"]] = row["type"]
+        for model, relation in relations.items():
+            if model in tables.values():
+                continue
+            try:
+                read = self.lake.query(f"describe table (select * from {relation} as s)")
+            except QueryError as error:
+                if error.code not in _MISSING:
+                    raise
+            else:
+                found[model] = dict(zip(read.column("name").to_pylist(), read.column("type").to_pylist(), strict=True))
+        return found
 
     def _record_all(self, sources: Sequence[_Source], held: Held, seq: int, label: str, skipped: Sequence[str]) -> Snapshot | None:
         """Record every part and commit; None when a model that was read where it is has changed meanwhile."""

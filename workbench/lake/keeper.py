@@ -55,8 +55,10 @@ def _keep(home: Path, words: Callable[[], Sequence[str]], *, waits: bool) -> int
     lock.write(str(os.getpid()))
     lock.flush()
     engine_words, environ = words(), clean_environment()
-    crashes, ever_ready = 0, False
+    crashes, ever_ready, restarts = 0, False, 0
     while not stopping:
+        with suppress(OSError):  # a full disk is no reason not to run
+            (home / "run/restarts").write_text(str(restarts), encoding="utf-8")
         started = time.monotonic()
         engine = subprocess.Popen(engine_words, stdin=subprocess.PIPE, start_new_session=True, cwd=home, env=environ)
         if stopping:  # the signal came while the engine was being made
@@ -73,6 +75,7 @@ def _keep(home: Path, words: Callable[[], Sequence[str]], *, waits: bool) -> int
         if crashes >= _MOST_CRASHES:
             _say(f"Error: the engine crashed {crashes} times within a minute of each start; not started again")
             return 1
+        restarts += 1
         _wait_or_stop(min(5.0, 0.1 * 2**crashes), lambda: stopping)
     return 0
 

@@ -82,6 +82,13 @@ class EmbeddedLake:
         found = Address("127.0.0.1", running["http"], sign_in["user"], sign_in["password"], pid=running["pid"], tcp_port=running["tcp"])
         return found if _answers(found) else None
 
+    def restarts(self) -> int:
+        """How often the keeper started the engine again since the keeper began; 0 when nobody can tell."""
+        try:
+            return int((self.home / "run/restarts").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return 0
+
     @property
     def _credentials(self) -> str:
         return "viewer.json" if self.settings.role == "viewer" else "credentials.json"

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,10 @@ def _start_kernel() -> _Kernel:
     asyncio.run(start())
     client = manager.blocking_client()
     client.start_channels()
-    import nbconvert  # noqa: F401 - the page's, imported while there is time
     import papermill  # noqa: F401
+    from nbformat.v4 import new_notebook
 
+    _exporter().from_notebook_node(new_notebook())  # type: ignore[no-untyped-call] # its templates are read while there is time
     client.wait_for_ready(timeout=120)
     kernel = _Kernel(manager, client)
     kernel.tell(_WARM)
@@ -219,14 +221,18 @@ def _execute(job: dict[str, Any], say: Say, kernel: _Kernel) -> tuple[str, str]:
     return "ok", ""
 
 
+@cache
+def _exporter() -> Any:
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", html_manager_semver_range="")
+
+
 def _write_page(output: Path) -> None:
     """The notebook as a page beside it, which asks nobody for anything."""
     if not output.exists():
         return
-    from nbconvert import HTMLExporter
-
-    page = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", html_manager_semver_range="")
-    body, _ = page.from_filename(str(output))
+    body, _ = _exporter().from_filename(str(output))
     output.with_suffix(".html").write_text(body, encoding="utf-8")
 
 

@@ -358,7 +358,7 @@ class Services:
             return ServiceState(program.name, program.service, status, None, seen.url, port, seen.since, 0, note)
         supervised = told is not None and told["pid"] != 0
         state = told["statename"] if told else ""
-        restarts = int(told["restarts"]) if told else 0
+        restarts = seen.restarts + (int(told["restarts"]) if told else 0)
         if supervised and told:
             since = dt.datetime.fromtimestamp(told["start"], dt.timezone.utc)
         elif holder is not None and seen.ready:

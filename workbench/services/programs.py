@@ -32,6 +32,7 @@ class Seen:
     note: str = ""
     token: str = field(default="", repr=False)
     since: dt.datetime | None = None
+    restarts: int = 0  # by itself, besides those of the supervisor
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,11 @@ def _look_at_lake(settings: Settings) -> Seen:
             return Seen(False, note=str(error))
         finally:
             lake.close()
-    running = EmbeddedLake(settings).address()
-    return Seen(False) if running is None else Seen(True, running.pid, running.url, running.port, f"native port {running.tcp_port}")
+    embedded = EmbeddedLake(settings)
+    running, restarts = embedded.address(), embedded.restarts()
+    if running is None:
+        return Seen(False, restarts=restarts)
+    return Seen(True, running.pid, running.url, running.port, f"native port {running.tcp_port}", restarts=restarts)
 
 
 def _looks_at_its_plan(folder: Path, facts: Facts) -> bool:
