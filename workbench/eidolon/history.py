@@ -399,12 +399,18 @@ class Layout:
 
     # --- writing what changed
 
-    def insert(self, state: State, relation: str, seq: int, stage: str = "") -> str:
-        """An INSERT of every row of a part that is not among those that are true, as true from `seq` on.
+    def open_before(self, seq: int) -> str:
+        """A SELECT of a row, when the table has any that is true and began before `seq`."""
+        return f"select 1 as n from {self.table} where _to = {OPEN} and _from < {int(seq)} limit 1"
+
+    def insert(self, state: State, relation: str, seq: int, stage: str = "", *, first: bool = False) -> str:
+        """An INSERT of every row of a part that is not among those that are true, as true from `seq` on. There are none at the `first`.
 
         `stage` is a table of keys as text with the run that brought each (`k`, `run_id`, `at`).
         """
         written = [*(f"_k{i}" for i in range(len(self.key_types))), *map(quote, state.written(self).values()), "_hash"]
+        if first:
+            return self._insert(written, state.select(relation, self, "true"), seq, OPEN, stage)
         now, then = self.prints(state)
         known = f"select {then} from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)}"
         return self._insert(written, state.select(relation, self, f"{now} not in ({known})"), seq, OPEN, stage)

@@ -56,6 +56,7 @@ def past(lake: Lake, index: Index, layouts: Mapping[Part, Layout], store: Store,
     known = index.known(snapshot.seq, [part for part in asked if part in layouts])
     found: dict[str, str] = {}
     missing: dict[str, Part] = {}
+    sizes: dict[str, int] = {}
     # each type and link reads a relation of its own, also where several stand on one model
     types, links = {}, {}
     for owner in store.ontology.object_types.values():
@@ -65,6 +66,7 @@ def past(lake: Lake, index: Index, layouts: Mapping[Part, Layout], store: Store,
         types[owner.name] = replace(owner, model=model)
         if part in known and part in layouts:
             found[model] = f"(\n{layouts[part].objects(owner, known[part].columns, snapshot.seq)}\n)"
+            sizes[owner.name] = known[part].count
         else:
             missing[model] = part
     for link in store.ontology.link_types.values():
@@ -79,4 +81,5 @@ def past(lake: Lake, index: Index, layouts: Mapping[Part, Layout], store: Store,
         else:
             missing[model] = part
     at = AsOf(snapshot.seq, snapshot.label, snapshot.taken_at)
-    return Store(lake, Ontology(types, links), _Relations(found, missing, index, snapshot), past=store.past, as_of=at, now=store)
+    relations = _Relations(found, missing, index, snapshot)
+    return Store(lake, Ontology(types, links), relations, past=store.past, as_of=at, now=store, sizes=sizes)

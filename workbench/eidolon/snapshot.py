@@ -38,6 +38,7 @@ _LISTED = 1_000  # changes a diff lists unless told otherwise
 _SHOWN = 1_000_000  # snapshots of a list
 _TRIES, _FREELY = 8, 4  # to find the lake at rest; so many of them without holding back those who write
 _STAGE = "eidolon.stage"
+_LARGE = 500_000  # objects
 _SYNC: Mapping[str, Any] = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "allow_nondeterministic_mutations": 1}
 
 
@@ -242,25 +243,47 @@ class Eidolon:
         state, relation = source.state, source.relation
         count, total_keys = self._size(source, layout)
         stage = self._trace(source, before) if before else ""
-        self.lake.command(layout.insert(state, relation, seq, stage))
-        found = self.lake.rows(layout.sizes(seq))[0]
-        if found["n_from"]:
-            self._refuse_doubles(source, layout, seq, found, count)
-        left = (found["n_before"] + found["n_from"] - found["n_again"], (found["k_before"] + found["k_from"] - found["k_again"]) % 2**64)
-        gone = 0
-        if left != (count, total_keys):
-            self.lake.command(layout.insert_gone(state, relation, seq, stage))
-            gone = int(self.lake.scalar(f"select count() from {layout.table} where _from = {seq} and _to = {seq}"))
-            if left[0] - gone != count:
+        first = before is None and not self.lake.rows(layout.open_before(seq))
+        with self._unmerged(layout, before):
+            self.lake.command(layout.insert(state, relation, seq, stage, first=first))
+            found = self.lake.rows(layout.sizes(seq))[0]
+            if found["n_from"]:
                 self._refuse_doubles(source, layout, seq, found, count)
-        again, fresh = int(found["n_again"]), int(found["n_from"])
-        if again or gone:
-            self.lake.command(layout.close(seq, self.lake.placement), settings=_SYNC, retry=True)
+            left = (
+                found["n_before"] + found["n_from"] - found["n_again"],
+                (found["k_before"] + found["k_from"] - found["k_again"]) % 2**64,
+            )
+            gone = 0
+            if left != (count, total_keys):
+                self.lake.command(layout.insert_gone(state, relation, seq, stage))
+                gone = int(self.lake.scalar(f"select count() from {layout.table} where _from = {seq} and _to = {seq}"))
+                if left[0] - gone != count:
+                    self._refuse_doubles(source, layout, seq, found, count)
+            again, fresh = int(found["n_again"]), int(found["n_from"])
+            if again or gone:
+                self.lake.command(layout.close(seq, self.lake.placement), settings=_SYNC, retry=True)
         total = before.total if before else 0
         if fresh or gone:
             sums = self.lake.rows(layout.totals(seq))[0]
             total = (total + int(sums["gained"]) - int(sums["lost"])) % 2**64
         return _Record(count, total, print_, made, state.columns, (fresh - again, gone, again))
+
+    @contextmanager
+    def _unmerged(self, layout: Layout, before: Known | None) -> Iterator[None]:
+        """Have a large table not merged meanwhile: versions could be ended only after a merge that the new ones set off, seconds later.
+
+        Who is killed in between leaves it so until the part changes again.
+        """
+        if before is None or before.count < _LARGE:
+            yield
+            return
+        alter = f"alter table {layout.table}{self.lake.placement.on_cluster}"
+        self.lake.command(f"{alter} modify setting max_bytes_to_merge_at_max_space_in_pool = 1", retry=True)
+        try:
+            yield
+        finally:
+            with suppress(LakeError):
+                self.lake.command(f"{alter} reset setting max_bytes_to_merge_at_max_space_in_pool", retry=True)
 
     def _size(self, source: _Source, layout: Layout) -> tuple[int, int]:
         """How many rows a part has now, and a sum over their keys.
