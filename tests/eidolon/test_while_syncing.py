@@ -56,6 +56,7 @@ def test_no_line_stands_without_the_invoice_that_it_had(
     writing = sqlite3.connect(workspace / "shop.sqlite", check_same_thread=False, timeout=30)
 
     def sell() -> None:
+        stop.wait(0.01)  # a hundred sales a second; without a rest each sync would read again what it reads for minutes
         n = next(numbers)
         with writing:
             for table in TABLES:
@@ -68,7 +69,7 @@ def test_no_line_stands_without_the_invoice_that_it_had(
         threads += [during(lambda t=table: assert_ok(benches[t], t)) for table in TABLES]  # type: ignore[misc]
         until(lambda: stop.is_set() or all(lake.columns(f"raw.{t}") for t in TABLES))
         until(lambda: stop.is_set() or all(lake.scalar(f"select count() from raw.{t}") for t in TABLES))
-        taken = [twin.take() for _ in range(5) if not stop.is_set()]
+        taken = [twin.take() for _ in range(2) if not stop.is_set()]
     finally:
         stop.set()
         for thread in threads:
@@ -88,7 +89,7 @@ def test_no_line_stands_without_the_invoice_that_it_had(
             "on r.run_id = i._run_id order by started_at"
         )
         ends[table] = ([r["newest"] for r in runs], [r["started_at"] for r in runs], [r["finished_at"] for r in runs])
-        assert len(runs) > 10
+        assert len(runs) > 5
     assert taken[-1].counts["Invoices"] > taken[0].counts["Invoices"] > 0
     for snapshot in taken:
         held = {types[name]: count for name, count in snapshot.counts.items()}
