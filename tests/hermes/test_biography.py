@@ -148,6 +148,22 @@ def test_what_is_kept_is_bounded_and_can_be_none(hermes: Hermes, db: sqlite3.Con
     assert [row["version"] for row in left] == [row["version"] for row in days[2:]]
 
 
+def test_rows_that_lie_scattered_in_a_large_table_are_not_searched_for(hermes: Hermes, db: sqlite3.Connection) -> None:
+    """What a run replaces is kept while finding it reads up to ten rows for each that may be kept; the receipt says when it does not."""
+    lake = hermes.lake
+    numbers = "with recursive n(i) as (select 3 union all select i + 1 from n where i < 2000)"
+    db.execute(f"{numbers} insert into t select i, 'Moss', i, null, '2023-01-01' from n")
+    for day, most, kept in ((2, "100 rows", 0), (3, "1000 rows", 2)):
+        hermes.plan.tables["t"] = dataclasses.replace(hermes.plan.tables["t"], history=most)  # type: ignore[index]
+        hermes.sync(["t"])
+        db.execute(f"update t set city = city || '!', at = '2024-01-0{day}' where id in (1, 1999)")
+        (run,) = hermes.sync(["t"]).runs
+        assert (run.inserted, lake.scalar(f"select count() from {TABLE}") if lake.columns(TABLE) else 0) == (2, kept)
+        said = "replaced versions were not kept: they lie scattered among 2,000 rows of the table, history reads up to 1,000 a run"
+        assert (said in run.note) is not bool(kept)
+    assert read_life(lake, "raw.t", "1").gaps == 1
+
+
 @pytest.mark.parametrize("wrong", ["30 dais", "0 versions", "none, 3 rows", "5000 years"])
 def test_a_history_that_makes_no_sense_is_said_with_its_line(db: sqlite3.Connection, workspace: Path, wrong: str) -> None:
     (workspace / "sync_jobs/tables.yml").write_text(PLAN.replace("history: none", f"history: '{wrong}'"), encoding="utf-8")

@@ -44,6 +44,7 @@ _MISSING = (60, 81)  # ClickHouse: unknown table, unknown database
 _PRUNE_ONE_IN = 64  # runs that look whether a key has too many versions
 _EXACT = "output_format_json_quote_decimals = 1, output_format_json_quote_denormals = 1"
 _OURS = tuple(c.name for c in RAW_COLUMNS)
+_READ_FOR_ONE = 10  # rows of the raw table that may be read for each row that a run may keep
 _TOO_MANY = "replaced versions were not kept"
 
 
@@ -56,18 +57,25 @@ class Biography:
             parse_retention(job.history, parse_retention(lake.settings.history)) if job.history else parse_retention(lake.settings.history)
         )
         self.kept = 0
-        self.passed_over = 0  # rows of a run that brought too many
+        self.passed_over = ""  # why the rows of this run are not kept
 
-    def keep(self, keys: str, columns: Sequence[SourceColumn], *, unless: str = "", staged: int = 0, tag: str = "") -> int | None:
+    def keep(
+        self, keys: str, columns: Sequence[SourceColumn], physical: int, *, unless: str = "", staged: int = 0, tag: str = ""
+    ) -> int | None:
         """Copy the newest physical row of each key of `keys`, a SELECT; not those whose key and `row_hash` are in `unless`, another.
 
-        `columns` are the source's, with their types in the raw table; `staged` is how many rows the run has brought. A tombstone is copied
-        whatever its values are. Returns how many were copied; None when they may not be all.
+        `columns` are the source's, with their types in the raw table, which has `physical` rows; `staged` is how many rows the run has
+        brought. A tombstone is copied whatever its values are. Returns how many were copied; None when they may not be all.
         """
         if not self.most.seconds:
             return None
         if staged > self.most.rows:
-            self.passed_over = max(staged, self.passed_over)
+            self.passed_over = f"the run brought {staged:,} rows, history is of runs of up to {self.most.rows:,}"
+            return None
+        if (read := self._read(keys, physical)) > _READ_FOR_ONE * self.most.rows:
+            self.passed_over = (
+                f"they lie scattered among {read:,} rows of the table, history reads up to {_READ_FOR_ONE * self.most.rows:,} a run"
+            )
             return None
         key = ", ".join(map(quote, self.job.key))
         texts = ", ".join(f"toString({quote(k)})" for k in self.job.key)
@@ -97,12 +105,20 @@ class Biography:
         self.kept += kept
         return kept if kept <= self.most.rows else None
 
+    def _read(self, keys: str, physical: int) -> int:
+        """How many rows of the raw table are read to find these keys; at most, while the table is small."""
+        if physical <= _READ_FOR_ONE * self.most.rows:
+            return physical
+        key = ", ".join(map(quote, self.job.key))
+        told = self.lake.facts(f"explain estimate select 1 from {quote_table(self.job.raw)} where ({key}) in ({keys})", history=True)
+        return sum(int(row[3]) for row in told)
+
     def finish(self, *, replaced: bool) -> str:
         """After the last statement: now and then, what is too much of a key goes. Returns a note for the run's receipt, or ''."""
         if self.kept and int(self.run_id[:8], 16) % _PRUNE_ONE_IN == 0:
             prune(self.lake, self.job.raw, self.most.versions)
         if self.passed_over and replaced:
-            return f"{_TOO_MANY}: the run brought {self.passed_over:,} rows, history is of runs of up to {self.most.rows:,}"
+            return f"{_TOO_MANY}: {self.passed_over}"
         return ""
 
 

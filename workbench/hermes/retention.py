@@ -15,7 +15,8 @@ __all__ = ["Retention", "parse_retention"]
 class Retention:
     """A replaced version is kept for `seconds` (0: none is kept), of one key about the newest `versions`.
 
-    A run that brings more than `rows` rows keeps none: that is a reload, not the life of a key.
+    A run that brings more than `rows` rows keeps none: that is a reload, not the life of a key. Nor does one that would have to read
+    more than ten times as many of the table to find what it replaces: it would cost more than the sync.
     """
 
     seconds: int = 30 * 86_400

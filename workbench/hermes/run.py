@@ -595,7 +595,7 @@ class TableRun:
             part = f"sipHash64({self._key}) % {passes} = {n}" if passes > 1 else "true"
             mine = f"{staged} where {live} and {part}"
             same = f"select {self._key}, {hashed} from {mine}"
-            self.biography.keep(f"select {self._key} from {mine}", source.columns, unless=same, staged=rows, tag=self.tag)
+            self.biography.keep(f"select {self._key} from {mine}", source.columns, self.physical, unless=same, staged=rows, tag=self.tag)
             if is_all or not self.job.watermark or rows < _MANY:
                 here = f"{current(self.job.raw)} where {part if is_all else f'({self._key}) in (select {self._key} from {mine})'}"
                 self._insert(columns, f"{mine} and ({self._key}, {hashed}) not in (select {self._key}, {hashed} from {here})")
@@ -685,7 +685,7 @@ class TableRun:
         origin = f"{here} where ({self._key}) {condition} and {also}"
         if values:
             origin = f"{values} and ({self._key}) in (select {self._key} from {here} where ({self._key}) {condition})"
-        if self.biography.keep(f"select {self._key} from {origin}", source.columns, tag=self.tag) == 0:
+        if self.biography.keep(f"select {self._key} from {origin}", source.columns, self.physical, tag=self.tag) == 0:
             return  # no current key meets it
         self.deleted += self.lake.fill(
             f"insert into {quote_table(self.job.raw)} ({names}, {_OUR_COLUMNS})\n"
