@@ -13,13 +13,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-import anywidget
 import traitlets
 
 from workbench.answer import cell_text, to_json
 from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.asking import Asked
 from workbench.widgets.task import Task, is_live
-from workbench.widgets.view import close_tree, plural
+from workbench.widgets.view import plural
 
 __all__ = ["Inspect", "Inspector"]
 
@@ -73,7 +73,7 @@ class Inspect(Protocol):
 _KINDS = ("head", "now", "facts", "tombstones", "keys", "life", "parts", "ranges", "schema", "meter", "price", "cost")
 
 
-class Inspector(anywidget.AnyWidget):
+class Inspector(Asked):
     """Look into one table.
 
     Args:
@@ -94,10 +94,8 @@ class Inspector(anywidget.AnyWidget):
         self._newest: dict[str, str] = {}  # kind of question -> id of the last one
         self._waiting: dict[str, str] = {}  # kind of question -> id of the one that waits behind another
         self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in _KINDS}
-        self._closed = False
         self._key = key
-        super().__init__(start={"table": inspect.table, "key": key, "every_s": float(every_s)})
-        self.on_msg(self._hear)
+        self._begin(list(self._tasks.values()), start={"table": inspect.table, "key": key, "every_s": float(every_s)})
 
     def set_state(self, sync_data: Any) -> None:
         """Take no state from a page: it asks by messages only."""
@@ -133,28 +131,6 @@ class Inspector(anywidget.AnyWidget):
         except Exception as error:
             return {"id": asked_by, "error": _said(error)}
 
-    def _answer(self, message: dict[str, Any]) -> None:
-        if not self._closed and self.comm is not None:
-            self.send(message)
-
-    # --- what its owner calls
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
-        return all([task.wait(timeout_s) for task in self._tasks.values()])
-
-    def close(self) -> None:
-        """Take the widget off the screen; waits for what runs."""
-        if "_tasks" not in self.__dict__ or self._closed:
-            return
-        self._closed = True
-        for task in self._tasks.values():
-            task.close()
-        if self.comm is not None:
-            layout = self.layout
-            super().close()
-            close_tree(layout)
-
     def __repr__(self) -> str:
         """The table in a line; where nobody can click, with its rows, or the versions of the key."""
         if self._closed:
@@ -172,13 +148,6 @@ class Inspector(anywidget.AnyWidget):
         if f["deleted_keys"] is not None:
             counts.append(plural(f["deleted_keys"], "deleted key"))
         return f"{name}: {', '.join(counts)}, {plural(f['parts'], 'part')}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data["text/plain"] = repr(self)
-        return bundle
 
 
 def _read_question(message: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
-
 from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.asking import Asked
 from workbench.widgets.task import Task, is_live
-from workbench.widgets.view import close_tree, plural
+from workbench.widgets.view import plural
 
 __all__ = ["JobsPanel"]
 
@@ -32,7 +31,7 @@ _ALONE = (
 )
 
 
-class JobsPanel(anywidget.AnyWidget):
+class JobsPanel(Asked):
     """Jobs with state, next time, a line of their last runs, the last error in full; a click on a run shows its output.
 
     Args:
@@ -61,9 +60,7 @@ class JobsPanel(anywidget.AnyWidget):
         asks: Mapping[str, Callable[..., Mapping[str, Any]]] = {"jobs": self._show_jobs, "runs": self._show_runs, "page": self._show_page}
         self._asks = asks
         self._tasks = {kind: Task(_nothing, _nothing, live=self._live) for kind in asks}
-        self._closed = False
-        super().__init__()
-        self.on_msg(self._hear)
+        self._begin(list(self._tasks.values()))
 
     # --- what a page asks
 
@@ -89,10 +86,6 @@ class JobsPanel(anywidget.AnyWidget):
                 return {"id": id, "error": _said(error)}
 
         self._tasks[str(kind)].start(work, self._answer, queue=True)
-
-    def _answer(self, message: dict[str, Any]) -> None:
-        if not self._closed and self.comm is not None:
-            self.send(message)
 
     def _show_jobs(self) -> Mapping[str, Any]:
         found = self._jobs()
@@ -131,24 +124,6 @@ class JobsPanel(anywidget.AnyWidget):
             raise SkyGraphError(f"the page of this run has {len(page) / 1e6:,.0f} MB, too much to show here", hint="open its file")
         return {"run": run, "page": _ALONE + page}
 
-    # --- for others
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
-        return all([task.wait(timeout_s) for task in self._tasks.values()])
-
-    def close(self) -> None:
-        """Take it off the screen; waits for a read that runs."""
-        if "_tasks" not in self.__dict__ or self._closed:
-            return
-        self._closed = True
-        for task in self._tasks.values():
-            task.close()
-        if self.comm is not None:
-            layout = self.layout
-            super().close()
-            close_tree(layout)
-
     def __repr__(self) -> str:
         """Says nothing that the clock changes."""
         if self._closed:
@@ -164,13 +139,6 @@ class JobsPanel(anywidget.AnyWidget):
             + (f", in trouble: {', '.join(wrong[:8])}" if wrong else "")
             + ("" if (found.get("scheduler") or {}).get("running") else "; the scheduler does not run")
         )
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data["text/plain"] = repr(self)
-        return bundle
 
 
 def _nothing(_: Any) -> None:

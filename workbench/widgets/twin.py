@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import anywidget
 import traitlets
 
 from workbench.errors import SkyGraphError, UsageError
+from workbench.widgets.asking import Asked
 from workbench.widgets.desk import Desk, read_fields, read_text
 from workbench.widgets.explorer import ASKS, Browse
 from workbench.widgets.task import is_live
-from workbench.widgets.view import beside, close_tree, plural
+from workbench.widgets.view import beside, plural
 
 __all__ = ["Times", "Twin"]
 
@@ -59,7 +59,7 @@ _OWN: Mapping[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-class Twin(anywidget.AnyWidget):
+class Twin(Asked):
     """Objects as they were at any snapshot: move along a bar of time or play it, compare two times, see the life of one object.
 
     Args:
@@ -80,14 +80,12 @@ class Twin(anywidget.AnyWidget):
     ) -> None:
         self._times = times
         live = is_live() if live is None else live
-        self._closed = False
         self._own = Desk("twin", _OWN, self._answer, lambda kind: None, live=live)
         self._sides = {
             side: Desk("twin", ASKS, self._answer, lambda kind, side=side: times.stop(side, kind), live=live)  # type: ignore[misc]
             for side in _SIDES
         }
-        super().__init__(plan={"text": text, "at": at, "against": against, "every_s": float(every_s)})
-        self.on_msg(self._hear)
+        self._begin([self._own, *self._sides.values()], plan={"text": text, "at": at, "against": against, "every_s": float(every_s)})
 
     def set_state(self, sync_data: Any) -> None:
         """Take no state from a page: it asks by messages only."""
@@ -109,26 +107,8 @@ class Twin(anywidget.AnyWidget):
 
             self._sides[side].hear(rest, run)
 
-    def _answer(self, message: dict[str, Any]) -> None:
-        if not self._closed and self.comm is not None:
-            self.send(message)
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing runs; False when that took longer than `timeout_s` seconds."""
-        return all([desk.wait(timeout_s) for desk in (self._own, *self._sides.values())])
-
-    def close(self) -> None:
-        """Take the widget off the screen; what it was asking is ended."""
-        if "_sides" not in self.__dict__ or self._closed:
-            return
-        self._closed = True
-        for desk in (self._own, *self._sides.values()):
-            desk.close()
+    def _end(self) -> None:
         self._times.close()
-        if self.comm is not None:
-            layout = self.layout
-            super().close()
-            close_tree(layout)
 
     def __repr__(self) -> str:
         if self._closed:
@@ -144,10 +124,3 @@ class Twin(anywidget.AnyWidget):
             return f"Twin: {error.message}"
         sums = ", ".join(f"{sum(c[kind] for c in counts):,} {kind}" for kind in ("added", "removed", "changed"))
         return f"{said}; {a['label']} -> {b['label']}: {sums}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data["text/plain"] = repr(self)
-        return bundle
