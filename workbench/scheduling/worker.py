@@ -10,6 +10,7 @@ It ends when stdin does before a job came, and it is killed when its parent dies
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -24,6 +25,8 @@ from typing import Any
 __all__ = ["main"]
 
 Say = Callable[..., None]
+
+_NO_CELLS = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 # in the kernel, before there is a job: what `workbench.connect()` and a sync load (a failure here is the notebook's to meet)
 _WARM = """
@@ -168,9 +171,8 @@ def _start_kernel() -> _Kernel:
     client = manager.blocking_client()
     client.start_channels()
     import papermill  # noqa: F401
-    from nbformat.v4 import new_notebook
 
-    _exporter().from_notebook_node(new_notebook())  # type: ignore[no-untyped-call] # its templates are read while there is time
+    _exporter().from_file(io.StringIO(_NO_CELLS))  # its templates are read while there is time
     client.wait_for_ready(timeout=120)
     kernel = _Kernel(manager, client)
     kernel.tell(_WARM)
