@@ -21,12 +21,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def skygraph(built_shop: Workbench) -> Run:
+def skygraph(busy_shop: Workbench) -> Run:
     """Runs the program, in the built shop unless told otherwise."""
 
     def run(*words: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(BIN / "skygraph"), *words], cwd=cwd or built_shop.settings.workspace, env={**os.environ, **variables},
+            [str(BIN / "skygraph"), *words], cwd=cwd or busy_shop.settings.workspace, env={**os.environ, **variables},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
@@ -107,13 +107,13 @@ def test_a_traceback_is_shown_only_with_debug(skygraph: Run) -> None:
 # --- the workspace
 
 
-def test_the_workspace_is_the_nearest_one_upward(skygraph: Run, built_shop: Workbench) -> None:
-    deep = built_shop.settings.workspace / "notebooks/explore"
-    assert _workspace(skygraph("settings", "--json", cwd=deep)) == (str(built_shop.settings.workspace), "default")
+def test_the_workspace_is_the_nearest_one_upward(skygraph: Run, busy_shop: Workbench) -> None:
+    deep = busy_shop.settings.workspace / "notebooks/explore"
+    assert _workspace(skygraph("settings", "--json", cwd=deep)) == (str(busy_shop.settings.workspace), "default")
 
 
-def test_the_workspace_by_environment_and_by_option(skygraph: Run, built_shop: Workbench, chinook: Path, tmp_path: Path) -> None:
-    shop = str(built_shop.settings.workspace)
+def test_the_workspace_by_environment_and_by_option(skygraph: Run, busy_shop: Workbench, chinook: Path, tmp_path: Path) -> None:
+    shop = str(busy_shop.settings.workspace)
     assert _workspace(skygraph("settings", "--json", cwd=tmp_path, SKYGRAPH_WORKSPACE=shop)) == (shop, "environment")
     for words in (("--workspace", shop, "settings"), ("settings", f"--workspace={shop}")):
         done = skygraph(*words, "--json", cwd=tmp_path, SKYGRAPH_WORKSPACE=str(chinook))
@@ -129,8 +129,8 @@ def _workspace(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
 # --- secrets
 
 
-def test_the_password_is_printed_by_env_alone(skygraph: Run, built_shop: Workbench) -> None:
-    password = built_shop.lake.address.password
+def test_the_password_is_printed_by_env_alone(skygraph: Run, busy_shop: Workbench) -> None:
+    password = busy_shop.lake.address.password
     assert password in skygraph("env").stdout
     for words in (("ps",), ("settings",), ("health",), ("up",), ("logs", "-n", "500"), ("logs", "workbench", "-n", "500")):
         done = skygraph(*words)
@@ -150,9 +150,9 @@ def test_the_password_of_a_url_is_masked(skygraph: Run, chinook: Path, closed_po
 # --- stdout
 
 
-def test_a_reader_that_goes_away_is_no_error(built_shop: Workbench) -> None:
+def test_a_reader_that_goes_away_is_no_error(busy_shop: Workbench) -> None:
     script = f"set -o pipefail; '{BIN}/skygraph' sql 'select number from numbers(100000)' --json | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], cwd=built_shop.settings.workspace, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], cwd=busy_shop.settings.workspace, capture_output=True, text=True, timeout=60)
     assert done.stdout == "[\n0\n"
     assert not done.stderr
 
@@ -184,7 +184,7 @@ def test_dbt_runs_one_model(skygraph: Run) -> None:
     assert "stg_invoices" in done.stdout
 
 
-def test_dbt_runs_in_a_plain_shell(built_shop: Workbench) -> None:
+def test_dbt_runs_in_a_plain_shell(busy_shop: Workbench) -> None:
     script = """
         set -euo pipefail
         eval "$(skygraph env)"
@@ -195,11 +195,11 @@ def test_dbt_runs_in_a_plain_shell(built_shop: Workbench) -> None:
     """
     environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=built_shop.settings.workspace, env=environ, capture_output=True, text=True, timeout=300
+        ["bash", "-c", script], cwd=busy_shop.settings.workspace, env=environ, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert done.stdout.count("Completed successfully") == 3
-    assert built_shop.lake.address.password not in done.stdout + done.stderr
+    assert busy_shop.lake.address.password not in done.stdout + done.stderr
 
 
 # --- files that are not there
