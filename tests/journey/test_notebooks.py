@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
     from playwright.sync_api import sync_playwright
 
     shop, _ = told
+    with closing(shop.bench()) as bench:
+        newest = bench.moments()[-1]["label"]
     for name, value in shop.environ.items():
         if name.startswith("SKYGRAPH_"):
             monkeypatch.setenv(name, value)
@@ -94,7 +97,7 @@ def test_the_quickstart_runs_in_jupyterlab(told: tuple[Shop, Any], monkeypatch: 
             page.wait_for_function(_ALL_DONE, timeout=180_000)
             # the inspector has read its table, and the twin its snapshots
             page.wait_for_selector(".sgi-legend:has-text('current')", timeout=60_000)
-            page.wait_for_selector(".sgw[data-at] .sgt-said b", timeout=60_000)
+            page.wait_for_selector(f".sgw[data-at] .sgt-said b:has-text('{newest}')", timeout=60_000)
             texts = page.inner_text(".jp-Notebook")
             page.screenshot(path=str(tmp_path / "quickstart.png"))
             browser.close()

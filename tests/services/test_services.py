@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,15 +197,12 @@ def test_commands_start_list_follow_and_stop(tmp_path: Path, lake_url: str) -> N
     assert not _lives(pid)
 
 
-def test_down_leaves_no_process(services: Services) -> None:
+def test_down_leaves_no_process(services: Services, until: Callable[..., None]) -> None:
     services.up()
     pids = [state.pid for state in services.states()] + [pid_of(services.home)]
     family = {child.pid for pid in pids if pid for child in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))}
     assert services.down() == tuple(NAMES[::-1])
-    deadline = time.monotonic() + 10
-    while left := [pid for pid in family if _lives(pid)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    until(lambda: not [pid for pid in family if _lives(pid)], seconds=10)
     assert {state.status for state in services.states()} == {"stopped"}
     assert services.down() == ()
 

@@ -199,7 +199,7 @@ class State:
         return [text_of(f"{alias}.{quote(n)}", t) for n, t in self.keys.items()]
 
     def select(self, relation: str, layout: Layout, where: str) -> str:
-        """The rows as the table of the part has them: keys, properties, `_hash`. Rows without a key are none."""
+        """The rows that meet `where`, as the table of the part has them: keys, properties, `_hash`. Rows without a key are none."""
         listed = [f"{e} as {quote(f'_k{i}')}" for i, e in enumerate(self.key_values(layout))]
         listed += [f"s.{quote(name)} as {quote(column)}" for name, column in self.written(layout).items()]
         listed.append(f"{self._hash()} as _hash")
@@ -423,21 +423,20 @@ class Layout:
         """
         now: list[str] = []
         then: list[str] = []
-        for name in dict.fromkeys([*state.columns, *self.properties]):
-            if state.is_link or name in state.keys:
-                continue
+        for name in () if state.is_link else [n for n in dict.fromkeys([*state.columns, *self.properties]) if n not in state.keys]:
             columns, type_ = self.properties.get(name, ()), state.columns.get(name, "")
-            held = self.columns[columns[0]] if len(columns) == 1 else ""
-            if type_ and bare_type(type_) == bare_type(held) and _PLAIN.match(bare_type(type_)):
-                for side, column, has in ((now, f"s.{quote(name)}", type_), (then, f"h.{quote(columns[0])}", held)):
-                    value = column if type_ == held else f"cast({column} as Nullable({bare_type(has)}))"
-                    side.append(f"if(isNaN({value}), nan, {value})" if "Float" in has else value)
+            held, bare = self.columns[columns[0]] if len(columns) == 1 else "", bare_type(type_)
+            if bare == bare_type(held) and _PLAIN.match(bare):
+                values = [f"s.{quote(name)}", f"h.{quote(columns[0])}"]
+                if type_ != held:
+                    values = [f"cast({value} as Nullable({bare}))" for value in values]
+                if bare.startswith("Float"):
+                    values = [f"if(isNaN({value}), nan, {value})" for value in values]
             else:
-                now.append(text_of(f"s.{quote(name)}", type_) if type_ else "cast(null as Nullable(String))")
-                then.append(self.text(name))
-        keys = (state.key_values(self), [f"h._k{i}" for i in range(len(self.key_types))])
-        first, second = (_print(key, values) for key, values in zip(keys, (now, then), strict=True))
-        return first, second
+                values = [text_of(f"s.{quote(name)}", type_) if type_ else "cast(null as Nullable(String))", self.text(name)]
+            now.append(values[0])
+            then.append(values[1])
+        return _print(state.key_values(self), now), _print([f"h._k{i}" for i in range(len(self.key_types))], then)
 
     def insert_gone(self, state: State, relation: str, seq: int, stage: str = "") -> str:
         """An INSERT of a row for each key that is true and has no row in the relation any more; its interval is empty."""

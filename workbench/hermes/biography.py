@@ -72,7 +72,8 @@ class Biography:
         if staged > self.most.rows:
             self.passed_over = f"the run brought {staged:,} rows, history is of runs of up to {self.most.rows:,}"
             return None
-        if (read := self._read(keys, physical)) > _READ_FOR_ONE * self.most.rows:
+        # what is deleted is few, and to list it is to read the table already
+        if staged and (read := self._read(keys, physical)) > _READ_FOR_ONE * self.most.rows:
             self.passed_over = (
                 f"they lie scattered among {read:,} rows of the table, history reads up to {_READ_FOR_ONE * self.most.rows:,} a run"
             )

@@ -83,7 +83,9 @@ class EmbeddedLake:
         return found if _answers(found) else None
 
     def restarts(self) -> int:
-        """How often the keeper started the engine again since the keeper began; 0 when nobody can tell."""
+        """How often the keeper started the engine again since the keeper began; 0 when there is none."""
+        if self.keeper_pid() is None:
+            return 0
         try:
             return int((self.home / "run/restarts").read_text(encoding="utf-8"))
         except (OSError, ValueError):
