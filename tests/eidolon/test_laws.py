@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -55,7 +56,10 @@ def _days(draw: st.DrawFn) -> list[Any]:
 
 # an example costs about a second here, so a failing one is shown as it is and not made smaller
 _ON_THE_LAKE = settings(
-    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.reuse, Phase.generate)
+    max_examples=int(os.environ.get("LAW_EXAMPLES", "10")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
 
 World = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]], Sequence[tuple[Any, Any]]]

@@ -14,7 +14,9 @@ import pytest
 from tests.eidolon.conftest import ITEM, Shop, item
 from workbench.answer import render_text, to_json
 from workbench.eidolon import Change, Eidolon, PropertyChange
+from workbench.eidolon.history import family, hash_of
 from workbench.errors import LakeError, UnknownName, UsageError
+from workbench.lake import Lake
 from workbench.ontology.model import Ontology, Property
 
 
@@ -256,6 +258,71 @@ def test_a_value_that_reads_the_same_changes_no_object(filled: Shop, alteration:
     filled.lake.command("alter table shop.items update name = concat('x', name) where item_id = 1 settings mutations_sync = 2")
     assert filled.twin.take().changed == 1
     assert filled.twin.take().changed == 0
+
+
+def test_a_value_that_comes_back_as_another_type_is_no_difference(filled: Shop) -> None:
+    filled.lake.command("alter table shop.items update title = item_id where 1 settings mutations_sync = 2")
+    first = filled.twin.take()
+    filled.lake.command("alter table shop.items update title = 77 where item_id = 2 settings mutations_sync = 2")
+    between = filled.twin.take()
+    assert between.changed == 1
+    filled.lake.command("alter table shop.items modify column title Nullable(Int64) settings alter_sync = 2")
+    filled.lake.command("alter table shop.items update title = 2 where item_id = 2 settings mutations_sync = 2")
+    last = filled.twin.take()
+    assert last.changed == 1
+    assert filled.twin.diff(first, last).total == 0
+    assert [(p.old, p.new) for c in filled.twin.diff(between, last).changes for p in c.properties] == [("77", "2")]
+
+
+def test_a_history_whose_hash_was_made_of_texts_is_converted_and_goes_on(changed: Shop) -> None:
+    """Tables as they were before: `_hash` in place of `_values`, of other bits."""
+    before = changed.twin.diff("before", "after").to_dict()
+    rows = changed.history_rows()
+    for table in ("object_Item", "object_Tag", "link_tagged"):
+        changed.lake.command(f"alter table eidolon.{table} rename column _values to _hash settings alter_sync = 2")
+        changed.lake.command(f"alter table eidolon.{table} update _hash = sipHash64(_hash, _k0) where 1 settings mutations_sync = 2")
+    assert changed.twin.diff("before", "after").to_dict() == before  # by who only reads
+    assert (changed.twin.take().rows_added, changed.history_rows()) == (0, rows)
+    assert {"_values", "_hash"} & changed.lake.columns("eidolon.object_Item").keys() == {"_values"}
+    assert changed.twin.diff("before", "after").to_dict() == before
+    changed.lake.command("alter table shop.items update name = concat('x', name) where item_id = 1 settings mutations_sync = 2")
+    assert changed.twin.take().changed == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "types"),
+    [
+        (["0", "7", "-7", "127"], ["Int8", "Int16", "Int32", "Int64", "Nullable(Int64)"]),
+        (["0", "7", "255"], ["UInt8", "UInt16", "Int32", "UInt64", "Nullable(UInt64)"]),
+        (["0", "1.5", "-0.25", "nan", "inf"], ["Float32", "Float64", "Nullable(Float64)"]),
+        (["0.00", "1.50", "-99.99"], ["Decimal(4, 2)", "Decimal(18, 2)", "Nullable(Decimal(9, 2))"]),
+        (["0.00", "1.50", "123456789012345678901.25"], ["Decimal(30, 2)", "Decimal(76, 2)", "String"]),
+        (["1970-01-01", "2020-02-03"], ["Date", "Date32", "Nullable(Date32)"]),
+        (["1970-01-01 00:00:00", "2020-02-03 10:00:00"], ["DateTime('UTC')", "DateTime64(0, 'UTC')", "DateTime64(9, 'UTC')"]),
+        (["1969-12-31 23:59:59.5", "2020-02-03 10:00:00.12"], ["DateTime64(3, 'UTC')", "DateTime64(6, 'UTC')", "DateTime64(9, 'UTC')"]),
+        (["", "abc", "é"], ["String", "LowCardinality(String)", "Nullable(String)", "LowCardinality(Nullable(String))"]),
+        (["abc", "é"], ["String", "Enum8('abc' = 1, 'é' = -2)", "Nullable(Enum16('abc' = 300, 'é' = 2))"]),
+        (["true", "false"], ["Bool", "Nullable(Bool)"]),
+    ],
+)
+def test_the_types_of_a_family_give_a_value_one_hash(lake: Lake, values: list[str], types: list[str]) -> None:
+    assert len({family(t) for t in types}) == 1
+    rows = f"(select arrayJoin({values}) as text)"
+    hashes = [lake.query(f"select {hash_of('p', 'x', t)} as h from (select text, cast(text as {t}) as x from {rows})") for t in types]
+    found = [answer.column("h").to_pylist() for answer in hashes]
+    assert found == [found[0]] * len(types)
+    assert len({0, *found[0]}) == len(values) + 1  # another one for each value, and none for no value
+    for name in (t for t in types if "Nullable" in t):
+        assert lake.scalar(f"select {hash_of('p', 'x', name)} from (select cast(null as {name}) as x)") == 0
+
+
+def test_what_does_not_fit_the_form_of_its_family_has_a_hash_of_its_own(lake: Lake) -> None:
+    for one, a, other, b in [
+        ("UInt64", "18446744073709551615", "Int64", "-1"),
+        ("DateTime64(9, 'UTC')", "2020-02-03 10:00:00.123456789", "DateTime64(6, 'UTC')", "2020-02-03 10:00:00.123456"),
+    ]:
+        hashes = [lake.scalar(f"select {hash_of('p', 'x', t)} from (select cast('{v}' as {t}) as x)") for t, v in ((one, a), (other, b))]
+        assert len(set(hashes)) == 2
 
 
 def test_a_property_without_a_column_is_named(filled: Shop) -> None:

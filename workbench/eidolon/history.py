@@ -1,12 +1,13 @@
 """The text of SQL over `eidolon`: what the state of a part is now, what it was, and what changed between two numbers.
 
 Pure. A *part* is what a snapshot covers: the objects of a type, or the pairs of a many-to-many link. Each part has one table, a row
-per version: the key in `_k0`, `_k1` ..., each property in a typed column of its name, `_hash` over all of them, and the numbers of
-the snapshots between which it was true, `_from` up to and without `_to` (`OPEN` while it still is). A key that is gone has a row whose
-interval is empty: it says when, and by which run.
+per version: the key in `_k0`, `_k1` ..., each property in a typed column of its name, `_values`, a hash over all of them, and the
+numbers of the snapshots between which it was true, `_from` up to and without `_to` (`OPEN` while it still is). A key that is gone has a
+row whose interval is empty: it says when, and by which run.
 
-A property whose type changed has a second column, `name~2`, and so on; a row has its value in one of them. Values are the same when
-their texts are, so another order of columns, a new empty column or a wider type changes no object.
+A property whose type changed has a second column, `name~2`, and so on; a row has its value in one of them. Another order of columns, a
+new empty column or a wider type changes no object: see `hash_of`. Where the types of a property are of two families, values are the same
+when their texts are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,20 +23,23 @@ from workbench.lake.sql import Column, Placement, create_replacing, quote, quote
 from workbench.ontology.model import LinkType, ObjectType
 from workbench.ontology.values import bare_type
 
-__all__ = ["OPEN", "OWN", "SNAPSHOTS_TABLE", "Layout", "Part", "State", "Trace", "content_id", "text_of", "value_of"]
+__all__ = ["OPEN", "OWN", "SNAPSHOTS_TABLE", "Layout", "Part", "State", "Trace", "content_id", "hash_of", "text_of", "value_of"]
 
 SNAPSHOTS_TABLE = "eidolon.snapshots"
 OPEN = 2**32 - 1  # `_to` of what is still true
 
 # what every table of a part has after its keys and before its properties
 OWN: tuple[Column, ...] = (
-    Column("_hash", "UInt64"),
+    Column("_values", "UInt64"),
     Column("_from", "UInt32"),
     Column("_to", "UInt32"),
     Column("_run_id", "LowCardinality(String)"),
     Column("_true_at", "Nullable(DateTime64(3, 'UTC'))"),
 )
-_OWN_NAMES = {c.name for c in OWN}
+# every read of the past reads both ends of every row: to unpack them would take as long as all the rest of a count
+_CODECS = {"_from": " codec(NONE)", "_to": " codec(NONE)"}
+_BY_TEXT = "_hash"  # what `_values` was called when it was made of texts; such a table is converted by the next take
+_OWN_NAMES = {_BY_TEXT, *(c.name for c in OWN)}
 
 # what a property is read as when it had no column
 _DEFAULT_TYPES: Mapping[str, str] = {
@@ -169,13 +173,50 @@ def key_type(held: str, now: str) -> str:
     return "Int64" if _SMALL.fullmatch(held) and _SMALL.fullmatch(now) else "String"
 
 
-# what is the same when its bits are, and the other way round; of floats, but for the many bits of what is no number
-_PLAIN = re.compile(r"(U?Int\d+|Float\d+|Bool|String|FixedString|Date|Date32|DateTime|DateTime64|Decimal|UUID|IPv[46]|Enum\d+)(\(.*\))?$")
+def family(column_type: str) -> str:
+    """The family of a type: in all types of one, `hash_of` the same value is the same.
+
+    >>> family("Nullable(Int32)"), family("DateTime"), family("Decimal(12, 2)"), family("Enum8('a' = 1)"), family("Decimal(30, 2)")
+    ('whole', 'time', 'decimal 2', 'text', 'text')
+    """
+    bare = bare_type(column_type)
+    for name, pattern in _FAMILIES.items():
+        if found := re.fullmatch(pattern, bare):
+            return " ".join([name, *found.groups()])
+    return "text"
 
 
-def _print(keys: Sequence[str], values: Sequence[str]) -> str:
-    # a hash of NULL is NULL, that of a tuple with NULL in it is none
-    return f"bitOr(bitShiftLeft(toUInt128(cityHash64({', '.join(keys)})), 64), toUInt128(cityHash64(tuple({', '.join(values) or '0'}))))"
+_FAMILIES = {
+    "whole": r"U?Int(?:8|16|32|64)",
+    "float": r"Float\d+",
+    "truth": r"Bool",
+    "date": r"Date|Date32",
+    "time": r"DateTime(?:64)?(?:\(.*\))?",
+    "decimal": r"Decimal\((?:\d|1[0-8]), *(\d+)\)",  # in 64 bits
+    "uuid": r"UUID",
+}
+
+
+def hash_of(name: str, expression: str, column_type: str, *, as_text: bool = False) -> str:
+    """An expression: 64 bits over a property's name and its value, 0 for NULL.
+
+    Texts are dear, so a value is hashed in a form that all types of its `family` share.
+    """
+    x, bare, kind = expression, bare_type(column_type), "text" if as_text else family(column_type)
+    text = x if bare == "String" else text_of(x, column_type)
+    forms = {
+        "whole": f"toInt64({x})",
+        "float": f"if(isNaN({x}), nan, toFloat64({x}))",  # which has many forms
+        "date": f"toInt32({x})",
+        "time": f"toUnixTimestamp64Micro({x})" if bare.startswith("DateTime64") else f"toInt64({x}) * 1000000",
+        "decimal": f"toDecimal64({x}, {kind.rpartition(' ')[2]})",
+        "text": text,
+    }
+    hashed = f"cityHash64({quote_text(name)}, {forms.get(kind.split()[0], x)})"
+    # what does not fit that form has another
+    fits = f"{x} <= {2**63 - 1}" if kind == "whole" and bare == "UInt64" else ""
+    fits = f"toUnixTimestamp64Nano({x}) % 1000 = 0" if kind == "time" and re.match(r"DateTime64\([789]\b", bare) else fits
+    return f"ifNull({f'if({fits}, {hashed}, cityHash64({quote_text(name)}, {text}))' if fits else hashed}, toUInt64(0))"
 
 
 # --- the state of a part now
@@ -198,14 +239,14 @@ class State:
         """The keys as text."""
         return [text_of(f"{alias}.{quote(n)}", t) for n, t in self.keys.items()]
 
-    def select(self, relation: str, layout: Layout, where: str) -> str:
-        """The rows that meet `where`, as the table of the part has them: keys, properties, `_hash`. Rows without a key are none."""
+    def select(self, relation: str, layout: Layout, more: str = "") -> str:
+        """The rows as the table of the part has them: keys, properties, `_values`. Rows without a key are none."""
         listed = [f"{e} as {quote(f'_k{i}')}" for i, e in enumerate(self.key_values(layout))]
         listed += [f"s.{quote(name)} as {quote(column)}" for name, column in self.written(layout).items()]
-        listed.append(f"{self._hash()} as _hash")
+        listed += [f"{self.hashed()} as _values", *([more] if more else [])]
         present = " and ".join(f"s.{quote(name)} is not null" for name in self.keys)
         distinct = "distinct " if self.is_link else ""
-        return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present} and {where}"
+        return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present}"
 
     def key_values(self, layout: Layout) -> list[str]:
         """The keys in the types that the table holds them in."""
@@ -223,10 +264,12 @@ class State:
             return {}
         return {n: layout.column(n, t) for n, t in self.columns.items() if n not in self.keys}
 
-    def _hash(self) -> str:
-        """64 bits over names and values; a sum, so that neither order nor absent values count. (A hash of NULL is NULL.)"""
-        texts = {n: text_of(f"s.{quote(n)}", t) for n, t in self.columns.items()}
-        return " + ".join(f"ifNull(cityHash64({quote_text(name)}, {text}), toUInt64(0))" for name, text in texts.items())
+    def hashed(self, by_text: Collection[str] = ()) -> str:
+        """64 bits over the names and values of the properties but the key, those named here by their texts; a sum, so that neither order
+        nor absent values count."""
+        names = [] if self.is_link else [n for n in self.columns if n not in self.keys]
+        hashes = [hash_of(n, f"s.{quote(n)}", self.columns[n], as_text=n in by_text) for n in names]
+        return " + ".join(hashes) or "toUInt64(0)"
 
     def create(self, placement: Placement) -> str:
         """The DDL of the table; it can run again."""
@@ -259,7 +302,8 @@ class State:
 
 def create(table: str, columns: Sequence[Column], key_count: int, placement: Placement) -> str:
     """The DDL of a table of versions; it can run again."""
-    body = ",\n    ".join(f"{quote(c.name)} {c.type}" for c in columns)
+    listed = [f"{quote(c.name)} {c.type}{_CODECS.get(c.name, '')}" for c in columns]
+    body = ",\n    ".join([*listed, "index begins _from type minmax granularity 1"])  # finds the rows of the newest snapshots
     order = ", ".join([*(f"_k{i}" for i in range(key_count)), "_from"])
     return (
         f"create table if not exists {quote_table(table)}{placement.on_cluster}\n(\n    {body}\n)\n"
@@ -408,35 +452,50 @@ class Layout:
 
         `stage` is a table of keys as text with the run that brought each (`k`, `run_id`, `at`).
         """
-        written = [*(f"_k{i}" for i in range(len(self.key_types))), *map(quote, state.written(self).values()), "_hash"]
+        keys = [f"_k{i}" for i in range(len(self.key_types))]
+        written = [*keys, *map(quote, state.written(self).values()), "_values"]
         if first:
-            return self._insert(written, state.select(relation, self, "true"), seq, OPEN, stage)
-        now, then = self.prints(state)
-        known = f"select {then} from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)}"
-        return self._insert(written, state.select(relation, self, f"{now} not in ({known})"), seq, OPEN, stage)
+            return self._insert(written, state.select(relation, self), seq, OPEN, stage)
+        # of a property whose types are of two families the texts are compared, on both sides
+        by_text = self._mixed(state)
+        now, then = ("_compared", self._hashed(by_text)) if by_text else ("_values", "h._values")
+        known = (
+            f"select cityHash64({self.key_columns}) as k, {then} as v from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)}"
+        )
+        rows = (
+            f"select n.* from (\n{state.select(relation, self, f'{state.hashed(by_text)} as _compared' if by_text else '')}\n) as n\n"
+            f"left anti join ({known}) as known on cityHash64({', '.join(f'n.{k}' for k in keys)}) = known.k and n.{now} = known.v"
+        )
+        return self._insert(written, rows, seq, OPEN, stage)
 
-    def prints(self, state: State) -> tuple[str, str]:
-        """128 bits over the key and the values of a row: as an expression over the relation `s`, and over the table `h`.
+    def _mixed(self, state: State | None = None) -> set[str]:
+        """The properties that have types of two families, in the table and in a state."""
+        now = state.columns if state else {}
+        types = {n: [*(self.columns[c] for c in columns), *([now[n]] if n in now else [])] for n, columns in self.properties.items()}
+        return {name for name, of in types.items() if len(set(map(family, of))) > 1}
 
-        They are the same when the texts of the values are. Texts are dear, so a value is taken as it is where both sides have it in the
-        same type.
-        """
-        now: list[str] = []
-        then: list[str] = []
-        for name in () if state.is_link else [n for n in dict.fromkeys([*state.columns, *self.properties]) if n not in state.keys]:
-            columns, type_ = self.properties.get(name, ()), state.columns.get(name, "")
-            held, bare = self.columns[columns[0]] if len(columns) == 1 else "", bare_type(type_)
-            if bare == bare_type(held) and _PLAIN.match(bare):
-                values = [f"s.{quote(name)}", f"h.{quote(columns[0])}"]
-                if type_ != held:
-                    values = [f"cast({value} as Nullable({bare}))" for value in values]
-                if bare.startswith("Float"):
-                    values = [f"if(isNaN({value}), nan, {value})" for value in values]
-            else:
-                values = [text_of(f"s.{quote(name)}", type_) if type_ else "cast(null as Nullable(String))", self.text(name)]
-            now.append(values[0])
-            then.append(values[1])
-        return _print(state.key_values(self), now), _print([f"h._k{i}" for i in range(len(self.key_types))], then)
+    def _hashed(self, by_text: Collection[str] = (), dot: str = "h.") -> str:
+        """`State.hashed` of a row of the table."""
+        found = []
+        for name, columns in self.properties.items():
+            if name in by_text:
+                found.append(hash_of(name, self.text(name), "String"))
+            else:  # a row has its value in one of its columns
+                found += [hash_of(name, f"{dot}{quote(c)}", self.columns[c]) for c in columns]
+        return " + ".join(found) or "toUInt64(0)"
+
+    def converted(self, placement: Placement) -> list[str]:
+        """What gives a table `_values` where it still has a hash that was made of texts; it can begin anew. Nothing for any other."""
+        if _BY_TEXT not in self.columns:
+            return []
+        alter = f"alter table {self.table}{placement.on_cluster}"
+        return [
+            *(f"{alter} modify column {name}{codec}" for name, codec in _CODECS.items()),
+            f"{alter} add index if not exists begins _from type minmax granularity 1",
+            f"{alter} add column if not exists _values UInt64",
+            f"{alter} update _values = {self._hashed(dot='')} where 1",
+            f"{alter} drop column {_BY_TEXT}",
+        ]
 
     def insert_gone(self, state: State, relation: str, seq: int, stage: str = "") -> str:
         """An INSERT of a row for each key that is true and has no row in the relation any more; its interval is empty."""
@@ -469,17 +528,18 @@ class Layout:
         """A condition: the key has a row from `seq`."""
         return f"{self.keys()} in (select {self.key_columns} from {self.table} where _from = {int(seq)})"
 
-    def sizes(self, seq: int) -> str:
+    def sizes(self, seq: int, *, first: bool = False) -> str:
         """One row: of the rows that are true, those before `seq`, those from it, and those before it whose key has one from it: each
-        how many, and a sum over the keys."""
-        before, again = f"_from < {int(seq)}", f"_from < {int(seq)} and {self._again(seq)}"
+        how many, and a sum over the keys. There are none before it at the `first`."""
+        before = "0" if first else f"_from < {int(seq)}"
+        again = f"{before} and {self._again(seq)}" if not first else "0"
         pairs = [("before", before), ("from", f"_from = {int(seq)}"), ("again", again)]
         listed = ", ".join(f"countIf({c}) as n_{n}, sumIf(cityHash64({self.key_columns}), {c}) as k_{n}" for n, c in pairs)
         return f"select {listed} from {self.table} where _to = {OPEN}"
 
     def totals(self, seq: int) -> str:
         """One row: the sums of the hashes of what is true from `seq` on and of what ended there, and how many keys are gone."""
-        row = f"cityHash64({self.key_text()}, h._hash)"
+        row = f"cityHash64({self.key_text()}, h._values)"
         return (
             f"select sumIf({row}, h._from = {int(seq)} and h._to = {OPEN}) as gained, sumIf({row}, h._from < {int(seq)}) as lost,\n"
             f"    countIf(h._from = {int(seq)} and h._to = {int(seq)}) as gone\n"
@@ -518,6 +578,8 @@ class Layout:
         was, now = (went, came) if a <= b else (came, went)
         side = f"multiIf({was}, 0, {now}, 1, 2)"
         texts = f"[{', '.join(values.values())}]" if values else "cast([] as Array(Nullable(String)))"
+        hashed = _BY_TEXT if _BY_TEXT in self.columns else "_values"
+        differ = "h0 != h1" + (" and toString(old) != toString(new)" if values and self._mixed() else "")
         return (
             "select key, multiIf(n0 = 0, 'added', n1 = 0, 'removed', 'changed') as change, old, new, old_title, new_title, runs, true_at\n"
             "from (\n    select key, countIf(side = 0) as n0, countIf(side = 1) as n1,\n"
@@ -525,10 +587,10 @@ class Layout:
             "        anyIf(texts, side = 0) as old, anyIf(texts, side = 1) as new, anyIf(title, side = 0) as old_title,\n"
             "        anyIf(title, side = 1) as new_title, groupUniqArrayIf(run_id, run_id != '' and is_event) as runs,\n"
             "        maxIf(at, is_event) as true_at\n"
-            f"    from (\n        select {self.key_text(sides)} as key, {side} as side, h._hash as hash, {title} as title,\n"
+            f"    from (\n        select {self.key_text(sides)} as key, {side} as side, h.{hashed} as hash, {title} as title,\n"
             f"            {texts} as texts, toString(h._run_id) as run_id, h._true_at as at, {event} as is_event\n"
             f"        from {self.table} as h\n        where ({went}) or ({event})\n    )\n    group by key\n)\n"
-            "where (n0 > 0 or n1 > 0) and (n0 = 0 or n1 = 0 or h0 != h1)"
+            f"where (n0 > 0 or n1 > 0) and (n0 = 0 or n1 = 0 or {differ})"
         )
 
     def rebuilt(self, types: Sequence[str], placement: Placement) -> tuple[str, list[str]]:

@@ -246,7 +246,7 @@ class Eidolon:
         first = before is None and not self.lake.rows(layout.open_before(seq))
         with self._unmerged(layout, before):
             self.lake.command(layout.insert(state, relation, seq, stage, first=first))
-            found = self.lake.rows(layout.sizes(seq))[0]
+            found = self.lake.rows(layout.sizes(seq, first=first))[0]
             if found["n_from"]:
                 self._refuse_doubles(source, layout, seq, found, count)
             left = (
@@ -354,6 +354,9 @@ class Eidolon:
             for old in ("object_history", "snapshots"):
                 self.lake.command(f"rename table eidolon.{old} to eidolon.{old}_1{on}")
         self.lake.command(history.snapshots_table(self.lake.placement), retry=True)
+        for layout in self._layouts().values():
+            for statement in layout.converted(self.lake.placement):
+                self.lake.command(statement, settings={"alter_sync": 2, **_SYNC}, retry=True)
         drop_clones(self.lake)
 
     def _layouts(self) -> dict[Part, Layout]:

@@ -231,6 +231,9 @@ class Store:
 
         A model that is rebuilt right now may be gone for a moment, or have other columns than a moment ago: then once more.
         """
+        if self.as_of and not (query.conditions or query.search or query.source):
+            # of the past nearly every row is true: to leave the others out while reading costs more than to do so afterwards
+            settings = {"optimize_move_to_prewhere": 0, **(settings or {})}
         return _readable(self.asking(lambda s: self.lake.query(s.sql, s.parameters, settings=settings), compile, query))
 
     def asking(self, ask: Callable[[Statement], _T], compile: Callable[[Compiler], Statement], query: ObjectQuery) -> _T:
