@@ -653,15 +653,16 @@ class Workbench:
 
     def _reading(self, statement: str, read: Callable[[], T]) -> T:
         """Read, with the errors of a statement that is empty, names no table, or reads a view that spoils current rows."""
-        from workbench.lake.explain import refuse_views
+        from workbench.lake import reads_with
+        from workbench.lake.explain import how_to_read
         from workbench.relations.relation import in_the_words_of_the_statement
 
         if not statement.strip(" \t\r\n;"):
             raise UsageError("the statement is empty", hint="write a SELECT")
         self.lake.ping()  # so that the time is the statement's, not the lake's start
         try:
-            refuse_views(self.lake, statement)
-            return read()
+            with reads_with(how_to_read(self.lake, statement)):
+                return read()
         except QueryError as error:
             raise in_the_words_of_the_statement(error, self.lake) from None
 

@@ -233,6 +233,43 @@ def test_a_view_with_a_prewhere_is_refused(lake: Lake, versions: Lake, settings:
     bench.close()
 
 
+def test_conditions_on_a_key_are_asked_first_unless_something_may_differ_from_row_to_row(lake: Lake, settings: Settings) -> None:
+    lake.create_database("raw")
+    lake.command(
+        "create table raw.keyed (id Int64, state String, any UInt64 alias rand64(), _version UInt64, _deleted UInt8) "
+        "engine = ReplacingMergeTree(_version, _deleted) order by id"
+    )
+    lake.command("system stop merges raw.keyed")
+    for version in range(1, 5):  # the newest versions are all there is: whoever looks at rows first finds older ones by chance
+        lake.command(f"insert into raw.keyed select number, 'v{version}', {version}, 0 from numbers(1000)")
+    bench = Workbench(settings)
+    first = {"optimize_move_to_prewhere_if_final": 1}
+    assert bench.sql("select state from raw.keyed where id = 7").how == {}  # a column is an expression: it may be any
+    lake.command("alter table raw.keyed drop column any")
+    for statement in ("select state from raw.keyed where id = 7", "select id, state from raw.keyed where id < 3 and state > now()::String"):
+        assert bench.sql(statement).how == first
+    assert bench.sql("select state from raw.keyed where id = 7").to_dict() == [{"state": "v4"}]
+    by_chance = "select count() from raw.keyed where id * 18446744073709551 > rand64() and state != 'v4'"
+    # that it would be wrong, by the engine itself
+    assert lake.query(by_chance, settings=first).column(0)[0].as_py() > 0
+    lake.command("create view raw.chance as select * from raw.keyed where id * 18446744073709551 > rand64()")
+    lake.command("create function if not exists by_chance as (x) -> x * 18446744073709551 > rand64()")
+    try:
+        for statement in (
+            by_chance,
+            "select count() from raw.chance where state != 'v4'",
+            "with c as (select * from raw.chance) select count() from c where state != 'v4'",
+            "select count() from raw.keyed where by_chance(id) and state != 'v4'",
+        ):
+            asked = bench.sql(statement)
+            assert asked.how == {}
+            assert asked.to_arrow().column(0).to_pylist() == [0]
+        assert bench.sql("select state from raw.keyed where id = 7").how == first  # the view is none of its business
+    finally:
+        lake.command("drop function by_chance")
+    bench.close()
+
+
 @pytest.mark.parametrize("sql", ["kill query where 1", "/* x */ KILL query where 1", "set final = 0", "system stop merges", "use raw"])
 def test_what_is_no_reading_is_refused_by_its_word(lake: Lake, sql: str) -> None:
     for read in (lake.query, lake.query_history):

@@ -6,7 +6,7 @@ gets its address from here). It knows nothing of sources, models or objects.
 
 from __future__ import annotations
 
-from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_within
+from workbench.lake.client import HISTORY_COMMENT, Lake, as_it_runs, reads_with, reads_within
 from workbench.lake.inspect import TableFacts, busiest_keys, inspect_table, read_shape, read_tombstones
 from workbench.lake.parts import read_key_map, read_parts
 from workbench.lake.running import Running, watched
@@ -26,6 +26,7 @@ __all__ = [
     "read_parts",
     "read_shape",
     "read_tombstones",
+    "reads_with",
     "reads_within",
     "watched",
 ]

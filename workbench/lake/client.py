@@ -100,6 +100,19 @@ def reads_within(seconds: float) -> Iterator[None]:
         _LIMIT_S.reset(before)
 
 
+_HOW: ContextVar[Mapping[str, Any] | None] = ContextVar("how", default=None)
+
+
+@contextmanager
+def reads_with(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Reads of current rows begun here, in this thread or task, are read with these settings of the engine."""
+    before = _HOW.set(settings)
+    try:
+        yield
+    finally:
+        _HOW.reset(before)
+
+
 def _time_limit() -> dict[str, float]:
     limit = _LIMIT_S.get()
     return {} if limit is None else {"max_execution_time": limit}
@@ -157,7 +170,7 @@ class Lake:
             LakeUnavailable: the lake did not answer; trying again may help.
         """
         _refuse(sql)
-        return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(settings or {})})
+        return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(_HOW.get() or {}), **(settings or {})})
 
     def stream(
         self, sql: str, parameters: Parameters | None, form: str, *, settings: Mapping[str, Any] | None = None, history: bool = False
@@ -173,7 +186,7 @@ class Lake:
         from urllib3.exceptions import HTTPError
 
         (_refuse_no_read if history else _refuse)(sql)
-        kind = _HISTORY_SETTINGS if history else CURRENT_SETTINGS
+        kind = _HISTORY_SETTINGS if history else {**CURRENT_SETTINGS, **(_HOW.get() or {})}
         query_id = str(uuid.uuid4())
 
         def run(client: Any) -> Any:
@@ -372,7 +385,7 @@ class Lake:
 
         The query's id begins with `tag`, by which `running` sees it and `stop_tagged` ends it, from another process too.
         """
-        reads = _HISTORY_SETTINGS if history else {}
+        reads = _HISTORY_SETTINGS if history else _HOW.get() or {}
         return self._write(sql, parameters, {**_LARGE_BLOCKS, **reads, **(settings or {})}, tag=tag)
 
     def _write(

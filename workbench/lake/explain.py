@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from workbench.answer import Answer, Block, Grid, Heading, Note
 from workbench.errors import QueryError, UsageError
@@ -15,7 +16,11 @@ from workbench.lake.reads import plan_reads
 from workbench.lake.sql import find_prewhere, find_reading_setting, key_names
 from workbench.lake.statement import NoTree, Relation, by_hand, parse, tables_of
 
-__all__ = ["ReadPlan", "TableRead", "read_plan", "refuse_views"]
+__all__ = ["ReadPlan", "TableRead", "how_to_read", "read_plan"]
+
+# conditions on the key alone are asked before versions are merged: a point of a table with many unmerged parts is three times as cheap
+_KEYS_FIRST: Mapping[str, Any] = {"optimize_move_to_prewhere_if_final": 1}
+_VARYING: WeakKeyDictionary[Lake, frozenset[str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -123,28 +128,55 @@ def _prove(lake: Lake, text: str, parameters: Mapping[str, Any] | None, relation
         raise NoTree("the statement has words that our writer of SQL does not know") from None
 
 
-def refuse_views(lake: Lake, sql: str) -> None:
-    """Refuse a SELECT that reads, through whatever views, a view that does not let current rows be read.
+def how_to_read(lake: Lake, sql: str) -> Mapping[str, Any]:
+    """The settings to read a SELECT with; refuses one that reads, through whatever views, a view that does not let current rows be read.
 
     That is one whose own text has a PREWHERE, or sets which versions it reads: the engine obeys it, whatever the statement around it says.
+    Conditions on keys go before the merge of versions where they are surely the same for every version: where neither the statement nor a
+    view under it calls a function that may differ from row to row (`id > rand64()`), and no column of the lake is an expression.
 
     Raises:
         UsageError: names the view and what to do.
     """
-    views = lake.rows("select database, name, as_select from system.tables where engine = 'View' and database not in ('system')")
-    bad = {f"{v['database']}.{v['name']}": why for v in views if (why := _spoilt(v["as_select"]))}
-    if not bad:
-        return
-    relations = {f"{v['database']}.{v['name']}": Relation("View", v["as_select"]) for v in views}
+    texts: dict[str, list[tuple[str, str]]] = {"view": [], "function": [], "column": []}
+    for row in lake.rows(
+        "select 'view' as kind, concat(database, '.', name) as name, as_select as text from system.tables\n"
+        "where engine = 'View' and database not in ('system', 'information_schema', 'INFORMATION_SCHEMA')\n"
+        "union all select 'function', name, '' from system.functions where origin != 'System'\n"
+        "union all select 'column', '', default_expression from system.columns where default_kind = 'ALIAS' and database != 'system'"
+    ):
+        texts[row["kind"]].append((row["name"], row["text"]))
+    views = dict(texts["view"])
+    bad = {name: why for name, text in views.items() if (why := _spoilt(text))}
+    relations = {name: Relation("View", text) for name, text in views.items()}
     seen: set[str] = set()
     try:
-        _views_under(sql, relations, seen)
+        if views:
+            _views_under(sql, relations, seen)
     except NoTree:
-        seen.update(name for name in bad if re.search(rf"\b{re.escape(name.partition('.')[2])}\b", sql))
+        seen.update(name for name in views if re.search(rf"\b{re.escape(name.partition('.')[2])}\b", sql))
     for name in sorted(seen & set(bad)):
         raise UsageError(
             f"the view {name} {bad[name]}, so its rows are not all current, whoever asks", hint=f"take that out of the view {name}"
         )
+    varying = {name.lower() for name, _ in texts["function"]} | _varying(lake)
+    read = " ".join([sql, *(views[name] for name in seen), *(text for _, text in texts["column"])])
+    return {} if varying.intersection(re.findall(r"\w+", read.lower())) else _KEYS_FIRST
+
+
+def _varying(lake: Lake) -> frozenset[str]:
+    """The names of the engine's functions that may give another value for the same arguments, in small letters."""
+    if (found := _VARYING.get(lake)) is None:
+        rows = lake.rows("select lower(name) as name from system.functions where not is_aggregate and ifNull(deterministic, 0) = 0")
+        found = _VARYING[lake] = frozenset(row["name"] for row in rows) - _SAME_IN_A_QUERY
+    return found
+
+
+# of those, the ones that give one value throughout a statement
+_SAME_IN_A_QUERY = frozenset(
+    ["now", "now64", "today", "yesterday", "current_timestamp", "current_date", "curdate", "localtimestamp", "timezone", "version",
+     "uptime", "database", "currentdatabase", "schema", "user", "currentuser", "hostname"]
+)  # fmt: skip
 
 
 def _spoilt(as_select: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import LakeError, QueryError, SkyGraphError, UsageError
-from workbench.lake import Lake, Running, watched
+from workbench.lake import Lake, Running, reads_with, watched
 from workbench.lake.files import FORMATS, write_file
 from workbench.lake.sql import quote
 from workbench.lake.types import bare
@@ -209,7 +209,9 @@ class Pages:
             self._say("export", f"{written_bytes / 1e6:,.1f} MB written to {target.name}", None)
 
         try:
-            size = write_file(target, lake.stream(sql, {} if kept else relation.parameters, FORMATS[format], history=history), say=said)
+            with reads_with(relation.how):
+                answer = lake.stream(sql, {} if kept else relation.parameters, FORMATS[format], history=history)
+            size = write_file(target, answer, say=said)
         except QueryError as error:
             raise in_the_words_of_the_statement(error, lake) from None
         finally:
@@ -268,7 +270,7 @@ class Pages:
         lake = self._lake(kind)
         bound = relation.parameters if parameters is None else parameters
         try:
-            with watched(lambda running: self._hear(kind, running)):
+            with watched(lambda running: self._hear(kind, running)), reads_with(relation.how):
                 columns, rows = lake.values(sql, bound, history=relation.raw if history is None else history)
         except QueryError as error:
             if history is False:

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from workbench.answer import Answer, Block, Grid, Note, render_html, render_text
 from workbench.errors import QueryError, SkyGraphError, UnknownName, UsageError
-from workbench.lake import Lake, Running, watched
-from workbench.lake.explain import refuse_views
+from workbench.lake import Lake, Running, reads_with, watched
+from workbench.lake.explain import how_to_read
 from workbench.lake.files import FORMATS, Format, format_of, write_file
 from workbench.lake.sql import Column, quote
 from workbench.relations.binding import Bound, bind
@@ -69,6 +69,7 @@ class Relation(Answer):
     name: str = ""
     is_rows: bool = True  # False: it only tells (SHOW, DESCRIBE, EXPLAIN)
     depth: int = 1
+    how: Mapping[str, Any] = field(default_factory=dict, repr=False)  # settings of the engine that it is read with
     shelf: Shelf = field(default=None, repr=False)  # type: ignore[assignment]  # always given by `define`
     progress: Progress = field(default=lambda *_: None, repr=False)
     connect: Callable[[], Lake] | None = field(default=None, repr=False)  # makes further connections, for the grid
@@ -173,7 +174,10 @@ class Relation(Answer):
             raise UsageError("this statement only tells; it has no pages", hint="to_arrow() has all of it")
 
         def keep(listen: Callable[[Running], None]) -> Kept:
-            return self.shelf.keep(self.id, self.sql, self.parameters, self.columns, raw=self.raw, lake=lake or self.lake, listen=listen)
+            with reads_with(self.how):
+                return self.shelf.keep(
+                    self.id, self.sql, self.parameters, self.columns, raw=self.raw, lake=lake or self.lake, listen=listen
+                )
 
         if listen is not None:
             return keep(listen)
@@ -213,7 +217,7 @@ class Relation(Answer):
 
     def _read(self, run: Callable[[], _T]) -> _T:
         try:
-            with self._told():
+            with self._told(), reads_with(self.how):
                 return run()
         except QueryError as error:
             raise in_the_words_of_the_statement(error, self.lake) from None
@@ -299,8 +303,7 @@ def define(
             parameters[renamed[old]] = bound
         inner[reference] = (relation.sql, renamed)
     sql = found.compose(inner)
-    if not raw and found.is_rows:
-        refuse_views(lake, sql)
+    how = how_to_read(lake, sql) if found.is_rows and not raw else {}
     if depth > _DEEPEST or len(sql) > _LONGEST:
         said = (
             f"{depth} relations stand inside each other"
@@ -308,7 +311,7 @@ def define(
             else f"with its relations the statement has {len(sql):,} letters"
         )
         raise UsageError(f"{said}, which is too many", hint="a cell that names itself grows with each run: give it another name")
-    made = Relation(lake, found.text, sql, parameters, (), raw=raw, name=name, is_rows=found.is_rows, depth=depth, shelf=shelf,
+    made = Relation(lake, found.text, sql, parameters, (), raw=raw, name=name, is_rows=found.is_rows, depth=depth, how=how, shelf=shelf,
                     progress=progress or (lambda *_: None), connect=connect)  # fmt: skip
     columns = _columns(made) if found.is_rows else made.first.columns
     object.__setattr__(made, "columns", columns)
