@@ -242,6 +242,32 @@ def test_source_is_read_in_read_only_transactions(lake: Lake, workspace: Path, d
 # --- keys
 
 
+def test_tables_of_an_iteration_share_connections_and_none_is_left_open(
+    lake: Lake, workspace: Path, options: dict[str, str], db: Any, until: Callable[..., None]
+) -> None:
+    for n in range(12):
+        db.execute(f"create table t{n} (id int primary key, updated_at timestamptz default now())")
+        db.execute(f"insert into t{n} values (1)")
+    jobs = {
+        f"t{n}": TableJob(table=f"t{n}", source="erp", from_=f"t{n}", key=("id",), watermark="updated_at", deletes="none")
+        for n in range(12)
+    }
+    many = Hermes(lake, SyncPlan({"erp": Source("erp", "postgres", options)}, jobs, {}), workspace, workspace / ".skygraph")
+    assert not many.sync().failed
+    until(lambda: {run.mode for run in many.sync().runs} == {"unchanged"})
+    others = "datname = current_database() and backend_type = 'client backend' and pid != pg_backend_pid()"
+
+    def made() -> int:
+        until(lambda: db.execute(f"select count(*) from pg_stat_activity where {others}").fetchone() == (0,))  # then all are counted
+        db.execute("select pg_stat_clear_snapshot()")
+        return int(db.execute("select sessions from pg_stat_database where datname = current_database()").fetchone()[0])
+
+    before = made()
+    db.execute("create table elsewhere (id int)")  # so that every table is looked at
+    assert {run.mode for run in many.sync().runs} == {"unchanged"}
+    assert 1 <= made() - before <= 4  # no more than tables are looked at at the same time
+
+
 @pytest.mark.parametrize(
     "make",
     [

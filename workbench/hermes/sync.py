@@ -103,7 +103,8 @@ class SyncReport(Answer):
 class Hermes:
     """The sync of one workspace: its plan, its lake, its ledger.
 
-    With `keeps_open`, for many iterations, connections to sources are kept from one to the next until `close`.
+    Connections to sources are kept from one table to the next; with `keeps_open`, for many iterations, also from one of these to the next,
+    until `close`.
     `reached` hears the name of every step of every run (`run.STEPS`), in the thread of the run.
     """
 
@@ -118,6 +119,7 @@ class Hermes:
     _idle: dict[str, list[Connector]] = field(default_factory=dict, repr=False)
     _going: set[TableRun] = field(default_factory=set, repr=False)
     _looked: list[TableState] = field(default_factory=list, repr=False)
+    _iterations: int = field(default=0, repr=False)  # that are going on
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.lake)
@@ -239,6 +241,7 @@ class Hermes:
         looked = {table: (turns[table], *found) for table, found in self.ledger.look(list(turns)).items()}
         # an iteration of all tables takes them side by side: the engine does the work, threads only wait for it
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
+        self._iterations += 1
         watch = _Watch(self.lake, progress, len(jobs), self._going)
         try:
             # each run in a copy of the caller's context, so that its log lines say for which request it is
@@ -261,6 +264,9 @@ class Hermes:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             self._stopped.clear()
+            self._iterations -= 1
+            if not (self.keeps_open or self._iterations):
+                self.close()
         # what did not change is no run worth keeping: only the time of the look is
         self.ledger.move_mark(*self._looked)
         self._looked.clear()
@@ -412,7 +418,7 @@ class Hermes:
         kept = False
         try:
             yield connector
-            kept = self.keeps_open and bool(getattr(connector, "stays_open", False))
+            kept = bool(self.keeps_open or self._iterations) and bool(getattr(connector, "stays_open", False))
         finally:
             if kept:
                 idle.append(connector)
