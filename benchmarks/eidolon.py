@@ -5,7 +5,7 @@
 One type of ten properties, a MergeTree table as dbt makes one. After the first snapshot, 0.1% and then 10% of the objects get other
 values in a new table that takes the place of the old one, as a dbt run does it. The full copy is `create table ... as select` of the same
 table; `dbt snapshot` is the command, with strategy `check` on all columns, on the same table, its start-up said apart. Reads of the past
-and of the present take turns, and the best of the rounds counts.
+and of the present take turns, when merges have ended, and the best of the rounds counts.
 """
 
 from __future__ import annotations
@@ -158,6 +158,8 @@ def main() -> None:
             "facet": lambda s: s.facets("country", budget_s=60),
             "group with sum": lambda s: s.group_by("country", sums=["amount"]),
         }
+        while lake.scalar("select count() from system.merges"):  # that the last take has set off
+            time.sleep(0.5)
         print("as of: ms of the present, of the newest snapshot, of the first, and by what they are slower")
         for name, ask in questions.items():
             ask(now), ask(then), ask(first)
