@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -274,19 +275,60 @@ def test_a_value_that_comes_back_as_another_type_is_no_difference(filled: Shop) 
     assert [(p.old, p.new) for c in filled.twin.diff(between, last).changes for p in c.properties] == [("77", "2")]
 
 
+def test_a_history_with_properties_of_two_types_is_the_same_wherever_it_is_brought(filled: Shop, tmp_path: Path) -> None:
+    filled.lake.command("alter table shop.items update title = item_id where 1 settings mutations_sync = 2")
+    first = filled.twin.take()
+    filled.lake.command("alter table shop.items modify column title Nullable(Int64) settings alter_sync = 2")
+    filled.lake.command("alter table shop.items update title = 77 where item_id = 2 settings mutations_sync = 2")
+    other = filled.twin.take()
+    filled.lake.command("alter table shop.items update title = 2 where item_id = 2 settings mutations_sync = 2")
+    last = filled.twin.take()
+    assert last.id == first.id != other.id
+    filled.twin.export(last, tmp_path / "last")
+    filled.lake.command("drop database eidolon sync")
+    assert filled.twin.import_(tmp_path / "last").id == last.id
+    assert filled.twin.take().id == last.id
+
+
+def test_a_property_may_have_any_name(filled: Shop) -> None:
+    """Names like those of our own columns."""
+    more = {n: Property(n, "string") for n in ("_values", "_compared", "_hash", "_to", "_k0")}
+    for name in more:
+        filled.lake.command(f"alter table shop.items add column `{name}` Nullable(String) default '1'")
+    grown = replace(ITEM, properties=MappingProxyType({**ITEM.properties, **more}))
+    filled.ontology = Ontology({**filled.ontology.object_types, "Item": grown}, filled.ontology.link_types)
+    assert filled.twin.take().changed == 3
+    filled.lake.command("alter table shop.items modify column _values Nullable(Int64) settings alter_sync = 2")  # of two families
+    assert filled.twin.take().changed == 0
+    filled.lake.command("alter table shop.items update _compared = '2' where item_id = 1 settings mutations_sync = 2")
+    last = filled.twin.take()
+    assert last.changed == 1
+    assert [(p.name, p.old, p.new) for c in filled.twin.diff(last.seq - 1, last).changes for p in c.properties] == [("_compared", "1", "2")]
+
+
 def test_a_history_whose_hash_was_made_of_texts_is_converted_and_goes_on(changed: Shop) -> None:
-    """Tables as they were before: `_hash` in place of `_values`, of other bits."""
+    """Tables as they were before: `_hash` in place of `values~`, of other bits, without the index; one of them is half converted."""
     before = changed.twin.diff("before", "after").to_dict()
     rows = changed.history_rows()
     for table in ("object_Item", "object_Tag", "link_tagged"):
-        changed.lake.command(f"alter table eidolon.{table} rename column _values to _hash settings alter_sync = 2")
+        changed.lake.command(f"alter table eidolon.{table} rename column `values~` to _hash settings alter_sync = 2")
         changed.lake.command(f"alter table eidolon.{table} update _hash = sipHash64(_hash, _k0) where 1 settings mutations_sync = 2")
+        changed.lake.command(f"alter table eidolon.{table} drop index begins settings mutations_sync = 2")
+    changed.lake.command("alter table eidolon.object_Item add column `values~` UInt64")
     assert changed.twin.diff("before", "after").to_dict() == before  # by who only reads
     assert (changed.twin.take().rows_added, changed.history_rows()) == (0, rows)
-    assert {"_values", "_hash"} & changed.lake.columns("eidolon.object_Item").keys() == {"_values"}
+    assert {"values~", "_hash"} & changed.lake.columns("eidolon.object_Item").keys() == {"values~"}
     assert changed.twin.diff("before", "after").to_dict() == before
-    changed.lake.command("alter table shop.items update name = concat('x', name) where item_id = 1 settings mutations_sync = 2")
-    assert changed.twin.take().changed == 1
+    # something of each part changes, so that all of it is compared, and changes back
+    named, kept = changed.twin.find("latest"), {}
+    for table, column, key in (("items", "name", "item_id = 1"), ("tags", "colour", "tag = 'old'"), ("item_tags", "tag", "item = 10")):
+        ((kept[table],),) = changed.lake.facts(f"select {column} from shop.{table} where {key}")
+        changed.lake.command(f"alter table shop.{table} update {column} = concat('x', {column}) where {key} settings mutations_sync = 2")
+    taken = changed.twin.take()
+    assert (taken.added, taken.removed, taken.changed) == (1, 1, 2)
+    for table, column, key in (("items", "name", "item_id = 1"), ("tags", "colour", "tag = 'old'"), ("item_tags", "tag", "item = 10")):
+        changed.lake.command(f"alter table shop.{table} update {column} = '{kept[table]}' where {key} settings mutations_sync = 2")
+    assert changed.twin.take().id == named.id
 
 
 @pytest.mark.parametrize(
@@ -320,6 +362,7 @@ def test_what_does_not_fit_the_form_of_its_family_has_a_hash_of_its_own(lake: La
     for one, a, other, b in [
         ("UInt64", "18446744073709551615", "Int64", "-1"),
         ("DateTime64(9, 'UTC')", "2020-02-03 10:00:00.123456789", "DateTime64(6, 'UTC')", "2020-02-03 10:00:00.123456"),
+        ("DateTime64(7, 'UTC')", "2299-12-31 00:00:00", "DateTime64(8, 'UTC')", "2270-12-31 00:00:00"),
     ]:
         hashes = [lake.scalar(f"select {hash_of('p', 'x', t)} from (select cast('{v}' as {t}) as x)") for t, v in ((one, a), (other, b))]
         assert len(set(hashes)) == 2

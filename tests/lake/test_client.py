@@ -211,6 +211,7 @@ def test_a_setting_that_lets_older_versions_answer_is_refused_in_statements_and_
     # that it is wrong, by the engine itself
     assert lake._arrow(f"{ask} settings {setting}", None, {"final": 1}).column(0)[0].as_py() == wrong
     lake.command(f"create view raw.old as {ask} settings {setting}")
+    lake.command("create view raw.told as select * from raw.keyed where id * {x:UInt64} > rand64()")
     lake.command("create view raw.over as select * from raw.old")
     bench = Workbench(settings)
     for statement in (
@@ -227,9 +228,15 @@ def test_a_setting_that_lets_older_versions_answer_is_refused_in_statements_and_
 
 def test_a_view_with_a_prewhere_is_refused(lake: Lake, versions: Lake, settings: Settings) -> None:
     lake.command("create view raw.pre as select * from raw.t prewhere v = 'old'")
+    lake.command("create view raw.told as select * from raw.t prewhere v = {v:String}")
     bench = Workbench(settings)
-    with pytest.raises(UsageError, match=r"the view raw\.pre has a PREWHERE"):
-        bench.sql("select count() from raw.pre")
+    for name, statement in (
+        ("pre", "select count() from raw.pre"),
+        ("told", "select count() from raw.told(v = 'old')"),
+        ("pre", "select count() from raw.t where (id, v) in (raw.pre)"),
+    ):
+        with pytest.raises(UsageError, match=rf"the view raw\.{name} has a PREWHERE"):
+            bench.sql(statement)
     bench.close()
 
 
@@ -253,17 +260,24 @@ def test_conditions_on_a_key_are_asked_first_unless_something_may_differ_from_ro
     # that it would be wrong, by the engine itself
     assert lake.query(by_chance, settings=first).column(0)[0].as_py() > 0
     lake.command("create view raw.chance as select * from raw.keyed where id * 18446744073709551 > rand64()")
+    lake.command("create view raw.told as select * from raw.keyed where id * {x:UInt64} > rand64()")
+    lake.command("create view raw.over as select * from raw.chance")
+    lake.command("create table raw.far as raw.keyed engine = Merge('raw', '^keyed$')")  # it may be one over views
     lake.command("create function if not exists by_chance as (x) -> x * 18446744073709551 > rand64()")
     try:
         for statement in (
             by_chance,
             "select count() from raw.chance where state != 'v4'",
             "with c as (select * from raw.chance) select count() from c where state != 'v4'",
+            "select count() from (select * apply toString from raw.over) where `toString(state)` != 'v4'",
+            "select count() from raw.told(x = 18446744073709551) where state != 'v4'",
+            "select count() from raw.far where id * 18446744073709551 >= 0 and state != 'v4'",
             "select count() from raw.keyed where by_chance(id) and state != 'v4'",
         ):
             asked = bench.sql(statement)
             assert asked.how == {}
             assert asked.to_arrow().column(0).to_pylist() == [0]
+        assert bench.sql("select * from raw.{v:Identifier}", parameters={"v": "chance"}).how == {}
         assert bench.sql("select state from raw.keyed where id = 7").how == first  # the view is none of its business
     finally:
         lake.command("drop function by_chance")

@@ -1,7 +1,7 @@
 """The text of SQL over `eidolon`: what the state of a part is now, what it was, and what changed between two numbers.
 
 Pure. A *part* is what a snapshot covers: the objects of a type, or the pairs of a many-to-many link. Each part has one table, a row
-per version: the key in `_k0`, `_k1` ..., each property in a typed column of its name, `_values`, a hash over all of them, and the
+per version: the key in `_k0`, `_k1` ..., each property in a typed column of its name, `values~`, a hash over all of them, and the
 numbers of the snapshots between which it was true, `_from` up to and without `_to` (`OPEN` while it still is). A key that is gone has a
 row whose interval is empty: it says when, and by which run.
 
@@ -30,7 +30,7 @@ OPEN = 2**32 - 1  # `_to` of what is still true
 
 # what every table of a part has after its keys and before its properties
 OWN: tuple[Column, ...] = (
-    Column("_values", "UInt64"),
+    Column("values~", "UInt64"),  # no property can be called so
     Column("_from", "UInt32"),
     Column("_to", "UInt32"),
     Column("_run_id", "LowCardinality(String)"),
@@ -38,7 +38,8 @@ OWN: tuple[Column, ...] = (
 )
 # every read of the past reads both ends of every row: to unpack them would take as long as all the rest of a count
 _CODECS = {"_from": " codec(NONE)", "_to": " codec(NONE)"}
-_BY_TEXT = "_hash"  # what `_values` was called when it was made of texts; such a table is converted by the next take
+_VALUES = quote("values~")
+_BY_TEXT = "_hash"  # a hash made of texts, in place of it; a table that has it is converted by the next take
 _OWN_NAMES = {_BY_TEXT, *(c.name for c in OWN)}
 
 # what a property is read as when it had no column
@@ -191,7 +192,7 @@ _FAMILIES = {
     "float": r"Float\d+",
     "truth": r"Bool",
     "date": r"Date|Date32",
-    "time": r"DateTime(?:64)?(?:\(.*\))?",
+    "time": r"DateTime(?:\('.*'\))?|DateTime64\([0-69].*\)",
     "decimal": r"Decimal\((?:\d|1[0-8]), *(\d+)\)",  # in 64 bits
     "uuid": r"UUID",
 }
@@ -215,7 +216,7 @@ def hash_of(name: str, expression: str, column_type: str, *, as_text: bool = Fal
     hashed = f"cityHash64({quote_text(name)}, {forms.get(kind.split()[0], x)})"
     # what does not fit that form has another
     fits = f"{x} <= {2**63 - 1}" if kind == "whole" and bare == "UInt64" else ""
-    fits = f"toUnixTimestamp64Nano({x}) % 1000 = 0" if kind == "time" and re.match(r"DateTime64\([789]\b", bare) else fits
+    fits = f"toUnixTimestamp64Nano({x}) % 1000 = 0" if kind == "time" and bare.startswith("DateTime64(9") else fits
     return f"ifNull({f'if({fits}, {hashed}, cityHash64({quote_text(name)}, {text}))' if fits else hashed}, toUInt64(0))"
 
 
@@ -240,10 +241,10 @@ class State:
         return [text_of(f"{alias}.{quote(n)}", t) for n, t in self.keys.items()]
 
     def select(self, relation: str, layout: Layout, more: str = "") -> str:
-        """The rows as the table of the part has them: keys, properties, `_values`. Rows without a key are none."""
+        """The rows as the table of the part has them: keys, properties, `values~`. Rows without a key are none."""
         listed = [f"{e} as {quote(f'_k{i}')}" for i, e in enumerate(self.key_values(layout))]
         listed += [f"s.{quote(name)} as {quote(column)}" for name, column in self.written(layout).items()]
-        listed += [f"{self.hashed()} as _values", *([more] if more else [])]
+        listed += [f"{self.hashed()} as {_VALUES}", *([more] if more else [])]
         present = " and ".join(f"s.{quote(name)} is not null" for name in self.keys)
         distinct = "distinct " if self.is_link else ""
         return f"select {distinct}\n    " + ",\n    ".join(listed) + f"\nfrom {relation} as s\nwhere {present}"
@@ -453,17 +454,18 @@ class Layout:
         `stage` is a table of keys as text with the run that brought each (`k`, `run_id`, `at`).
         """
         keys = [f"_k{i}" for i in range(len(self.key_types))]
-        written = [*keys, *map(quote, state.written(self).values()), "_values"]
+        written = [*keys, *map(quote, state.written(self).values()), _VALUES]
         if first:
             return self._insert(written, state.select(relation, self), seq, OPEN, stage)
         # of a property whose types are of two families the texts are compared, on both sides
         by_text = self._mixed(state)
-        now, then = ("_compared", self._hashed(by_text)) if by_text else ("_values", "h._values")
+        compared = quote("compared~")
+        now, then = (compared, self._hashed(by_text)) if by_text else (_VALUES, f"h.{_VALUES}")
         known = (
             f"select cityHash64({self.key_columns}) as k, {then} as v from {self.table} as h where h._to = {OPEN} and h._from < {int(seq)}"
         )
         rows = (
-            f"select n.* from (\n{state.select(relation, self, f'{state.hashed(by_text)} as _compared' if by_text else '')}\n) as n\n"
+            f"select n.* from (\n{state.select(relation, self, f'{state.hashed(by_text)} as {compared}' if by_text else '')}\n) as n\n"
             f"left anti join ({known}) as known on cityHash64({', '.join(f'n.{k}' for k in keys)}) = known.k and n.{now} = known.v"
         )
         return self._insert(written, rows, seq, OPEN, stage)
@@ -485,16 +487,16 @@ class Layout:
         return " + ".join(found) or "toUInt64(0)"
 
     def converted(self, placement: Placement) -> list[str]:
-        """What gives a table `_values` where it still has a hash that was made of texts; it can begin anew. Nothing for any other."""
+        """What gives a table `values~` where it still has a hash that was made of texts; it can begin anew. Nothing for any other."""
         if _BY_TEXT not in self.columns:
             return []
         alter = f"alter table {self.table}{placement.on_cluster}"
         return [
             *(f"{alter} modify column {name}{codec}" for name, codec in _CODECS.items()),
             f"{alter} add index if not exists begins _from type minmax granularity 1",
-            f"{alter} add column if not exists _values UInt64",
-            f"{alter} update _values = {self._hashed(dot='')} where 1",
-            f"{alter} drop column {_BY_TEXT}",
+            f"{alter} add column if not exists {_VALUES} UInt64",
+            f"{alter} update {_VALUES} = {self._hashed(dot='')} where 1",
+            f"{alter} drop column if exists {_BY_TEXT}",
         ]
 
     def insert_gone(self, state: State, relation: str, seq: int, stage: str = "") -> str:
@@ -537,12 +539,19 @@ class Layout:
         listed = ", ".join(f"countIf({c}) as n_{n}, sumIf(cityHash64({self.key_columns}), {c}) as k_{n}" for n, c in pairs)
         return f"select {listed} from {self.table} where _to = {OPEN}"
 
-    def totals(self, seq: int) -> str:
-        """One row: the sums of the hashes of what is true from `seq` on and of what ended there, and how many keys are gone."""
-        row = f"cityHash64({self.key_text()}, h._values)"
+    def totals(self, state: State, seq: int, *, whole: bool = False) -> str:
+        """One row: sums of a hash of what is true from `seq` on, and of what ended there; or of all that is true, and 0.
+
+        The hash is of texts, under the names of now: the same objects have the same sum whatever types they are kept in.
+        """
+        texts = {n: text_of(f"h._k{i}", t) for i, (n, t) in enumerate(zip(state.keys, self.key_types, strict=True))}
+        texts |= {name: self.text(name) for name in self.properties}
+        hashed = " + ".join(hash_of(name, text, "String") for name, text in texts.items())
+        row = f"cityHash64({self.key_text()}, {hashed})"
+        if whole:
+            return f"select sum({row}) as gained, 0 as lost from {self.table} as h where h._to = {OPEN}"
         return (
-            f"select sumIf({row}, h._from = {int(seq)} and h._to = {OPEN}) as gained, sumIf({row}, h._from < {int(seq)}) as lost,\n"
-            f"    countIf(h._from = {int(seq)} and h._to = {int(seq)}) as gone\n"
+            f"select sumIf({row}, h._from = {int(seq)} and h._to = {OPEN}) as gained, sumIf({row}, h._from < {int(seq)}) as lost\n"
             f"from {self.table} as h where h._from = {int(seq)} or h._to = {int(seq)}"
         )
 
@@ -578,7 +587,7 @@ class Layout:
         was, now = (went, came) if a <= b else (came, went)
         side = f"multiIf({was}, 0, {now}, 1, 2)"
         texts = f"[{', '.join(values.values())}]" if values else "cast([] as Array(Nullable(String)))"
-        hashed = _BY_TEXT if _BY_TEXT in self.columns else "_values"
+        hashed = _BY_TEXT if _BY_TEXT in self.columns else _VALUES
         differ = "h0 != h1" + (" and toString(old) != toString(new)" if values and self._mixed() else "")
         return (
             "select key, multiIf(n0 = 0, 'added', n1 = 0, 'removed', 'changed') as change, old, new, old_title, new_title, runs, true_at\n"

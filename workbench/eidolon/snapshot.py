@@ -262,10 +262,12 @@ class Eidolon:
             again, fresh = int(found["n_again"]), int(found["n_from"])
             if again or gone:
                 self.lake.command(layout.close(seq, self.lake.placement), settings=_SYNC, retry=True)
-        total = before.total if before else 0
-        if fresh or gone:
-            sums = self.lake.rows(layout.totals(seq))[0]
-            total = (total + int(sums["gained"]) - int(sums["lost"])) % 2**64
+        # the names of the keys are part of the sum
+        whole = before is None or list(before.columns)[: len(state.keys)] != list(state.keys)
+        total = before.total if before and not whole else 0
+        if fresh or gone or whole:
+            sums = self.lake.rows(layout.totals(state, seq, whole=whole))[0]
+            total = (total + int(sums["gained"] or 0) - int(sums["lost"])) % 2**64
         return _Record(count, total, print_, made, state.columns, (fresh - again, gone, again))
 
     @contextmanager

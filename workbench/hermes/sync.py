@@ -103,8 +103,8 @@ class SyncReport(Answer):
 class Hermes:
     """The sync of one workspace: its plan, its lake, its ledger.
 
-    Connections to sources are kept from one table to the next; with `keeps_open`, for many iterations, also from one of these to the next,
-    until `close`.
+    Connections to sources are kept from one table of a sync to the next; with `keeps_open`, for many iterations, also from one of
+    these to the next, until `close`.
     `reached` hears the name of every step of every run (`run.STEPS`), in the thread of the run.
     """
 

@@ -105,7 +105,7 @@ _HOW: ContextVar[Mapping[str, Any] | None] = ContextVar("how", default=None)
 
 @contextmanager
 def reads_with(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Reads of current rows begun here, in this thread or task, are read with these settings of the engine."""
+    """What `query`, `rows`, `values`, `stream` and `fill` read of current rows in here, in this thread or task: with these settings."""
     before = _HOW.set(settings)
     try:
         yield

@@ -133,50 +133,55 @@ def how_to_read(lake: Lake, sql: str) -> Mapping[str, Any]:
 
     That is one whose own text has a PREWHERE, or sets which versions it reads: the engine obeys it, whatever the statement around it says.
     Conditions on keys go before the merge of versions where they are surely the same for every version: where neither the statement nor a
-    view under it calls a function that may differ from row to row (`id > rand64()`), and no column of the lake is an expression.
+    view under it calls a function that may differ from row to row (`id > rand64()`), or one that somebody defined, or reads what stands
+    elsewhere, and no column of the lake is an expression that does. A fraction as key is left alone: 0.0 and -0.0 are one key.
 
     Raises:
         UsageError: names the view and what to do.
     """
-    texts: dict[str, list[tuple[str, str]]] = {"view": [], "function": [], "column": []}
+    texts: dict[str, list[tuple[str, str]]] = {"view": [], "unknown": [], "column": []}
     for row in lake.rows(
         "select 'view' as kind, concat(database, '.', name) as name, as_select as text from system.tables\n"
         "where engine = 'View' and database not in ('system', 'information_schema', 'INFORMATION_SCHEMA')\n"
-        "union all select 'function', name, '' from system.functions where origin != 'System'\n"
+        "union all select 'unknown', name, '' from system.functions where origin != 'System'\n"
+        "union all select 'unknown', name, '' from system.tables where engine in ('Distributed', 'Merge')\n"
+        "union all select distinct 'unknown', table, '' from system.columns where is_in_sorting_key and type like '%Float%'\n"
         "union all select 'column', '', default_expression from system.columns where default_kind = 'ALIAS' and database != 'system'"
     ):
         texts[row["kind"]].append((row["name"], row["text"]))
     views = dict(texts["view"])
     bad = {name: why for name, text in views.items() if (why := _spoilt(text))}
-    relations = {name: Relation("View", text) for name, text in views.items()}
     seen: set[str] = set()
     try:
         if views:
-            _views_under(sql, relations, seen)
+            _views_under(sql, {name: Relation("View", text) for name, text in views.items()}, seen)
     except NoTree:
-        seen.update(name for name in views if re.search(rf"\b{re.escape(name.partition('.')[2])}\b", sql))
+        seen = _views_named(sql, views)
     for name in sorted(seen & set(bad)):
         raise UsageError(
             f"the view {name} {bad[name]}, so its rows are not all current, whoever asks", hint=f"take that out of the view {name}"
         )
-    varying = {name.lower() for name, _ in texts["function"]} | _varying(lake)
-    read = " ".join([sql, *(views[name] for name in seen), *(text for _, text in texts["column"])])
-    return {} if varying.intersection(re.findall(r"\w+", read.lower())) else _KEYS_FIRST
+    # by words, for not every way to name a view shows in a tree
+    read = "\n".join([sql, *(views[name] for name in seen | _views_named(sql, views)), *(text for _, text in texts["column"])]).lower()
+    is_unsure = any(_is_in(name.lower(), read) for name, _ in texts["unknown"])
+    is_unsure |= re.search(r":\s*identifier\s*\}", read) is not None  # what it reads stands in its parameters
+    return {} if is_unsure or not _varying(lake).isdisjoint(re.findall(r"\w+", read)) else _KEYS_FIRST
 
 
 def _varying(lake: Lake) -> frozenset[str]:
     """The names of the engine's functions that may give another value for the same arguments, in small letters."""
     if (found := _VARYING.get(lake)) is None:
         rows = lake.rows("select lower(name) as name from system.functions where not is_aggregate and ifNull(deterministic, 0) = 0")
-        found = _VARYING[lake] = frozenset(row["name"] for row in rows) - _SAME_IN_A_QUERY
+        found = _VARYING[lake] = (frozenset(row["name"] for row in rows) | _ELSEWHERE) - _SAME_IN_A_QUERY
     return found
 
 
-# of those, the ones that give one value throughout a statement
+# of these functions, the ones that give one value throughout a statement; and those that read what stands elsewhere
 _SAME_IN_A_QUERY = frozenset(
     ["now", "now64", "today", "yesterday", "current_timestamp", "current_date", "curdate", "localtimestamp", "timezone", "version",
      "uptime", "database", "currentdatabase", "schema", "user", "currentuser", "hostname"]
 )  # fmt: skip
+_ELSEWHERE = frozenset(["remote", "remotesecure", "cluster", "clusterallreplicas", "merge"])
 
 
 def _spoilt(as_select: str) -> str:
@@ -185,12 +190,36 @@ def _spoilt(as_select: str) -> str:
     return "has a PREWHERE, which looks at rows before their versions are merged" if find_prewhere(as_select) else ""
 
 
+def _is_in(name: str, text: str) -> bool:
+    """Whether a text has a name in it, as a word where it is one."""
+    return re.search(rf"\b{name}\b" if re.fullmatch(r"\w+", name) else re.escape(name), text) is not None
+
+
 def _views_under(sql: str, relations: Mapping[str, Relation], seen: set[str], home: str = "default") -> None:
-    for use in tables_of(parse(sql)):
-        name = use.name if "." in use.name else f"{home}.{use.name}"
+    from sqlglot import exp
+
+    tree = parse(sql)
+    names = [use.name for use in tables_of(tree)]
+    # a view with parameters; a view behind IN, in brackets
+    names += [f"{t.db}.{t.this.name}" if t.db else t.this.name for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Anonymous)]
+    names += [c.sql("clickhouse").replace("`", "") for i in tree.find_all(exp.In) for c in i.expressions if isinstance(c, exp.Column)]
+    for found in names:
+        name = found if "." in found else f"{home}.{found}"
         if name in relations and name not in seen:
             seen.add(name)
             _views_under(relations[name].as_select, relations, seen, name.partition(".")[0])
+
+
+def _views_named(sql: str, views: Mapping[str, str]) -> set[str]:
+    """The views whose names are words of a text, and of the texts of those views: where a text has no tree."""
+    seen: set[str] = set()
+    texts = [sql]
+    while texts:
+        text = texts.pop()
+        found = {name for name in views.keys() - seen if _is_in(name.partition(".")[2], text)}
+        seen |= found
+        texts += [views[name] for name in found]
+    return seen
 
 
 def _follow(
