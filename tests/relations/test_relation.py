@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -55,6 +56,17 @@ def test_a_name_that_is_given_to_something_else_changes_nothing_that_was_made_be
     b = ask("select x + 1 as x from {a}", a=a)
     a = ask("select x + 10 as x from {a}", a=b)  # as `a = f(a)` in Python
     assert (b.to_dict(), a.to_dict()) == ([{"x": 2}], [{"x": 12}])
+
+
+def test_a_column_that_gets_another_type_later_is_read_as_what_it_is(lake: Lake, ask: Ask) -> None:
+    lake.create_database("raw")
+    lake.command("create table raw.when (at UInt32) engine = MergeTree order by ()")
+    lake.command("insert into raw.when values (86400)")
+    found = ask("select at from raw.when")
+    assert found.to_arrow().column("at").to_pylist() == [86400]
+    lake.command("alter table raw.when modify column at DateTime('UTC') settings alter_sync = 2")
+    object.__setattr__(found, "made", found.made - 60)  # a minute ago
+    assert found.to_arrow().column("at").to_pylist() == [dt.datetime(1970, 1, 2, tzinfo=dt.timezone.utc)]
 
 
 def test_a_relation_shadows_no_table_and_no_table_it(versions: Lake, ask: Ask) -> None:

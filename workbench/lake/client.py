@@ -258,15 +258,17 @@ class Lake:
 
         return [json.loads(row) for row in self._call(run, retry=True).split(b"\n") if row]
 
-    def meaning(self, table: pa.Table, sql: str, parameters: Parameters | None = None) -> pa.Table:
+    def meaning(self, table: pa.Table, sql: str, parameters: Parameters | None = None, *, types: Sequence[str] | None = None) -> pa.Table:
         """The answer to a SELECT with times, enums, addresses and wide numbers as its types mean them: Arrow has them as numbers and bytes.
 
-        Asks the lake for the types of the statement when the answer has a column that may be one of those.
+        Asks the lake for the types of the statement, unless they are given, when the answer has a column that may be one of those.
         """
         from workbench.lake.types import as_meant, is_ambiguous
 
         if not is_ambiguous(table):
             return table
+        if types is not None and len(types) == table.num_columns:
+            return as_meant(table, types)
         try:
             types = self.query(f"describe (\n{sql.strip().rstrip(';')}\n)", parameters).column("type").to_pylist()
         except QueryError:

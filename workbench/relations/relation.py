@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["First", "Relation", "define"]
 
 FIRST = 100  # rows that an answer shows of itself
+_FRESH_S = 1.0  # so long the types that the lake told of an answer are taken for those it has
 
 _DEEPEST = 30  # relations inside each other
 _LONGEST = 200_000  # characters of a statement with all that it refers to
@@ -74,6 +75,7 @@ class Relation(Answer):
     progress: Progress = field(default=lambda *_: None, repr=False)
     connect: Callable[[], Lake] | None = field(default=None, repr=False)  # makes further connections, for the grid
     id: str = field(default_factory=lambda: uuid4().hex, repr=False)
+    made: float = field(default_factory=time.monotonic, repr=False)
 
     # --- what it is
 
@@ -128,7 +130,10 @@ class Relation(Answer):
     def to_arrow(self) -> pa.Table:
         """All rows as Arrow, read now: times aware, enums by name, decimals exact."""
         read = self.lake.query_history if self.raw else self.lake.query
-        table = self._read(lambda: self.lake.meaning(read(self.sql, self.parameters), self.sql, self.parameters))
+        # a table may get columns of other types meanwhile, so types are asked for again, but for those that were told a moment ago
+        is_fresh = self.is_rows and time.monotonic() - self.made < _FRESH_S
+        types = [column.type for column in self.columns] if is_fresh else None
+        table = self._read(lambda: self.lake.meaning(read(self.sql, self.parameters), self.sql, self.parameters, types=types))
         return table.rename_columns(unique_names(table.column_names))
 
     def to_pandas(self) -> Any:
