@@ -89,6 +89,8 @@ def test_status_3_for_a_lake_that_does_not_answer(skygraph: Run, chinook: Path, 
     assert "hunter2" not in done.stdout + done.stderr
     assert not done.stdout
     assert not (chinook / ".skygraph/lake").exists()
+    if words == ("up",):  # the supervisor is there, with nothing to supervise
+        assert skygraph("down", cwd=chinook, SKYGRAPH_CLICKHOUSE_URL=url).returncode == 0
 
 
 def test_health_says_what_is_down(skygraph: Run, chinook: Path, closed_port: int) -> None:
