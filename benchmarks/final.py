@@ -250,6 +250,11 @@ def run(bench: Workbench, tables: list[str], rows: int, rounds: int, parts: str)
             print(f"\n{table}, {rows:,} keys, processor ms")
             head = [*next(iter(ways(rows).values())), "ours / best", "by the clock"]
             print(table_of(["shape", *head], race(bench, table, rows, rounds)), flush=True)
+        from workbench.lake.explain import how_to_read
+
+        point = ways(rows)["point"]["ours"].format(t=tables[0])
+        look = min(timed(partial(how_to_read, lake, point))[0] for _ in range(10))
+        print(f"\nto look at a statement before it is read takes {look * 1000:.1f} ms", flush=True)
     if "prices" in parts:
         print("\nprices")
         priced(lake, tables, rows, rounds)

@@ -273,6 +273,8 @@ def test_conditions_on_a_key_are_asked_first_unless_something_may_differ_from_ro
             "select count() from raw.told(x = 18446744073709551) where state != 'v4'",
             "select count() from raw.far where id * 18446744073709551 >= 0 and state != 'v4'",
             "select count() from raw.keyed where by_chance(id) and state != 'v4'",
+            "select count() from raw.keyed where by_chance /* so -- so */ (id) and state != 'v4'",
+            "select count() from raw.keyed where `by_chance`(id) and state != 'v4'",
         ):
             asked = bench.sql(statement)
             assert asked.how == {}

@@ -23,7 +23,7 @@ from workbench.lake.sql import Column, Placement, create_replacing, quote, quote
 from workbench.ontology.model import LinkType, ObjectType
 from workbench.ontology.values import bare_type
 
-__all__ = ["OPEN", "OWN", "SNAPSHOTS_TABLE", "Layout", "Part", "State", "Trace", "content_id", "hash_of", "text_of", "value_of"]
+__all__ = ["OPEN", "OWN", "SNAPSHOTS_TABLE", "Layout", "Part", "State", "Trace", "content_id", "family", "hash_of", "text_of", "value_of"]
 
 SNAPSHOTS_TABLE = "eidolon.snapshots"
 OPEN = 2**32 - 1  # `_to` of what is still true
@@ -214,10 +214,14 @@ def hash_of(name: str, expression: str, column_type: str, *, as_text: bool = Fal
         "text": text,
     }
     hashed = f"cityHash64({quote_text(name)}, {forms.get(kind.split()[0], x)})"
-    # what does not fit that form has another
-    fits = f"{x} <= {2**63 - 1}" if kind == "whole" and bare == "UInt64" else ""
-    fits = f"toUnixTimestamp64Nano({x}) % 1000 = 0" if kind == "time" and bare.startswith("DateTime64(9") else fits
-    return f"ifNull({f'if({fits}, {hashed}, cityHash64({quote_text(name)}, {text}))' if fits else hashed}, toUInt64(0))"
+    fits = ""  # what does not fit that form is hashed as a text
+    if kind == "whole" and bare == "UInt64":
+        fits = f"{x} <= {2**63 - 1}"
+    elif kind == "time" and bare.startswith("DateTime64(9"):
+        fits = f"toUnixTimestamp64Nano({x}) % 1000 = 0"
+    if fits:
+        hashed = f"if({fits}, {hashed}, cityHash64({quote_text(name)}, {text}))"
+    return f"ifNull({hashed}, toUInt64(0))"
 
 
 # --- the state of a part now

@@ -113,6 +113,10 @@ def reads_with(settings: Mapping[str, Any]) -> Iterator[None]:
         _HOW.reset(before)
 
 
+def _current_settings() -> dict[str, Any]:
+    return {**CURRENT_SETTINGS, **(_HOW.get() or {})}
+
+
 def _time_limit() -> dict[str, float]:
     limit = _LIMIT_S.get()
     return {} if limit is None else {"max_execution_time": limit}
@@ -170,7 +174,7 @@ class Lake:
             LakeUnavailable: the lake did not answer; trying again may help.
         """
         _refuse(sql)
-        return self._arrow(sql, parameters, {**CURRENT_SETTINGS, **(_HOW.get() or {}), **(settings or {})})
+        return self._arrow(sql, parameters, {**_current_settings(), **(settings or {})})
 
     def stream(
         self, sql: str, parameters: Parameters | None, form: str, *, settings: Mapping[str, Any] | None = None, history: bool = False
@@ -186,7 +190,7 @@ class Lake:
         from urllib3.exceptions import HTTPError
 
         (_refuse_no_read if history else _refuse)(sql)
-        kind = _HISTORY_SETTINGS if history else {**CURRENT_SETTINGS, **(_HOW.get() or {})}
+        kind = _HISTORY_SETTINGS if history else _current_settings()
         query_id = str(uuid.uuid4())
 
         def run(client: Any) -> Any:
@@ -387,7 +391,7 @@ class Lake:
 
         The query's id begins with `tag`, by which `running` sees it and `stop_tagged` ends it, from another process too.
         """
-        reads = _HISTORY_SETTINGS if history else _HOW.get() or {}
+        reads = _HISTORY_SETTINGS if history else _current_settings()
         return self._write(sql, parameters, {**_LARGE_BLOCKS, **reads, **(settings or {})}, tag=tag)
 
     def _write(

@@ -14,13 +14,13 @@ from workbench.lake.client import Lake
 from workbench.lake.price import Price, price
 from workbench.lake.reads import plan_reads
 from workbench.lake.sql import find_prewhere, find_reading_setting, key_names
-from workbench.lake.statement import NoTree, Relation, by_hand, parse, tables_of
+from workbench.lake.statement import NoTree, Relation, by_hand, names_of, parse, tables_of
 
 __all__ = ["ReadPlan", "TableRead", "how_to_read", "read_plan"]
 
 # conditions on the key alone are asked before versions are merged: a point of a table with many unmerged parts is three times as cheap
 _KEYS_FIRST: Mapping[str, Any] = {"optimize_move_to_prewhere_if_final": 1}
-_VARYING: WeakKeyDictionary[Lake, frozenset[str]] = WeakKeyDictionary()
+_SURE: WeakKeyDictionary[Lake, frozenset[str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -132,56 +132,74 @@ def how_to_read(lake: Lake, sql: str) -> Mapping[str, Any]:
     """The settings to read a SELECT with; refuses one that reads, through whatever views, a view that does not let current rows be read.
 
     That is one whose own text has a PREWHERE, or sets which versions it reads: the engine obeys it, whatever the statement around it says.
-    Conditions on keys go before the merge of versions where they are surely the same for every version: where neither the statement nor a
-    view under it calls a function that may differ from row to row (`id > rand64()`), or one that somebody defined, or reads what stands
-    elsewhere, and no column of the lake is an expression that does. A fraction as key is left alone: 0.0 and -0.0 are one key.
+    Conditions on keys go before the merge of versions where they are surely the same for every version: where the statement, and the views
+    under it, call only functions of the engine that give one value for the same arguments (`rand64` does not), and name no table that has
+    a column that is an expression, stands elsewhere, or has a fraction in its key (0.0 and -0.0 are one key).
 
     Raises:
         UsageError: names the view and what to do.
     """
-    texts: dict[str, list[tuple[str, str]]] = {"view": [], "unknown": [], "column": []}
-    for row in lake.rows(
-        "select 'view' as kind, concat(database, '.', name) as name, as_select as text from system.tables\n"
-        "where engine = 'View' and database not in ('system', 'information_schema', 'INFORMATION_SCHEMA')\n"
-        "union all select 'unknown', name, '' from system.functions where origin != 'System'\n"
-        "union all select 'unknown', name, '' from system.tables where engine in ('Distributed', 'Merge')\n"
-        "union all select distinct 'unknown', table, '' from system.columns where is_in_sorting_key and type like '%Float%'\n"
-        "union all select 'column', '', default_expression from system.columns where default_kind = 'ALIAS' and database != 'system'"
-    ):
-        texts[row["kind"]].append((row["name"], row["text"]))
-    views = dict(texts["view"])
-    bad = {name: why for name, text in views.items() if (why := _spoilt(text))}
-    seen: set[str] = set()
+    found = lake.rows(f"{_VIEWS}\nunion all {_UNSURE_TABLES}", {"words": _names_in(sql)})
+    views = {row["name"]: row["text"] for row in found if row["kind"] == "view"}
+    named = _views_named(sql, views)
     try:
+        seen: set[str] = set()
         if views:
             _views_under(sql, {name: Relation("View", text) for name, text in views.items()}, seen)
     except NoTree:
-        seen = _views_named(sql, views)
-    for name in sorted(seen & set(bad)):
-        raise UsageError(
-            f"the view {name} {bad[name]}, so its rows are not all current, whoever asks", hint=f"take that out of the view {name}"
-        )
+        seen = named
+    for name in sorted(seen):
+        if why := _spoilt(views[name]):
+            raise UsageError(
+                f"the view {name} {why}, so its rows are not all current, whoever asks", hint=f"take that out of the view {name}"
+            )
     # by words, for not every way to name a view shows in a tree
-    read = "\n".join([sql, *(views[name] for name in seen | _views_named(sql, views)), *(text for _, text in texts["column"])]).lower()
-    is_unsure = any(_is_in(name.lower(), read) for name, _ in texts["unknown"])
-    is_unsure |= re.search(r":\s*identifier\s*\}", read) is not None  # what it reads stands in its parameters
-    return {} if is_unsure or not _varying(lake).isdisjoint(re.findall(r"\w+", read)) else _KEYS_FIRST
+    read = "\n".join([sql, *(views[name] for name in seen | named)])
+    if len(found) > len(views) or not _calls_only(_sure(lake), read):
+        return {}
+    under = _names_in(read) if seen | named else []
+    return {} if under and lake.rows(_UNSURE_TABLES, {"words": under}) else _KEYS_FIRST
 
 
-def _varying(lake: Lake) -> frozenset[str]:
-    """The names of the engine's functions that may give another value for the same arguments, in small letters."""
-    if (found := _VARYING.get(lake)) is None:
-        rows = lake.rows("select lower(name) as name from system.functions where not is_aggregate and ifNull(deterministic, 0) = 0")
-        found = _VARYING[lake] = (frozenset(row["name"] for row in rows) | _ELSEWHERE) - _SAME_IN_A_QUERY
+_USERS = "database not in ('system', 'information_schema', 'INFORMATION_SCHEMA')"
+_VIEWS = (
+    f"select 'view' as kind, concat(database, '.', name) as name, as_select as text from system.tables\nwhere engine = 'View' and {_USERS}"
+)
+_UNSURE_TABLES = (
+    f"select 'unsure' as kind, table as name, '' as text from system.columns where table in {{words:Array(String)}} and {_USERS}\n"
+    "and (default_kind = 'ALIAS' or (is_in_sorting_key and type like '%Float%'))\n"
+    "union all select 'unsure', name, '' from system.tables where name in {words:Array(String)} and engine in ('Distributed', 'Merge')"
+)
+# what may stand before a bracket and is no function
+_KEYWORDS = frozenset(
+    ["all", "and", "any", "array", "as", "between", "by", "case", "cast", "distinct", "else", "except", "exists", "filter", "from",
+     "global", "having", "in", "intersect", "interval", "join", "like", "limit", "not", "offset", "on", "or", "over", "qualify",
+     "select", "then", "tuple", "union", "using", "values", "when", "where", "with", "within"]
+)  # fmt: skip
+# of the functions that may give another value for the same arguments, those that give one throughout a statement
+_SAME_IN_A_QUERY = frozenset(["now", "now64", "today", "yesterday", "currentdatabase", "timezone", "version"])
+
+
+def _sure(lake: Lake) -> frozenset[str]:
+    """The names, in small letters, of the engine's own functions that give one value for the same arguments. Asked once for each lake."""
+    if (found := _SURE.get(lake)) is None:
+        is_sure = "origin = 'System' and (is_aggregate or ifNull(deterministic, 0) != 0)"
+        rows = lake.rows(f"select lower(name) as name, min({is_sure}) as sure from system.functions group by name")
+        found = _SURE[lake] = frozenset(row["name"] for row in rows if row["sure"]) | _SAME_IN_A_QUERY | _KEYWORDS
     return found
 
 
-# of these functions, the ones that give one value throughout a statement; and those that read what stands elsewhere
-_SAME_IN_A_QUERY = frozenset(
-    ["now", "now64", "today", "yesterday", "current_timestamp", "current_date", "curdate", "localtimestamp", "timezone", "version",
-     "uptime", "database", "currentdatabase", "schema", "user", "currentuser", "hostname"]
-)  # fmt: skip
-_ELSEWHERE = frozenset(["remote", "remotesecure", "cluster", "clusterallreplicas", "merge"])
+def _calls_only(sure: frozenset[str], text: str) -> bool:
+    """Whether whatever is called in a text is one of these, and nothing is named by a parameter."""
+    bare = re.sub(r"/\*.*?\*/|--[^\n]*", " ", text, flags=re.DOTALL)  # a comment may stand before the bracket
+    called = {name.lower() for part in (text, bare) for name in re.findall(r"(\w+)\s*\(", part)}
+    is_quoted = re.search(r"[`\"]\s*\(", text) or re.search(r"[`\"]\s*\(", bare)
+    return called <= sure and not is_quoted and not re.search(r":\s*Identifier\s*\}", text)
+
+
+def _names_in(text: str) -> list[str]:
+    """Whatever in a text may be the name of a table."""
+    return sorted({*re.findall(r"\w+", text), *re.findall(r"`([^`]+)`", text), *re.findall(r'"([^"]+)"', text)})
 
 
 def _spoilt(as_select: str) -> str:
@@ -196,14 +214,7 @@ def _is_in(name: str, text: str) -> bool:
 
 
 def _views_under(sql: str, relations: Mapping[str, Relation], seen: set[str], home: str = "default") -> None:
-    from sqlglot import exp
-
-    tree = parse(sql)
-    names = [use.name for use in tables_of(tree)]
-    # a view with parameters; a view behind IN, in brackets
-    names += [f"{t.db}.{t.this.name}" if t.db else t.this.name for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Anonymous)]
-    names += [c.sql("clickhouse").replace("`", "") for i in tree.find_all(exp.In) for c in i.expressions if isinstance(c, exp.Column)]
-    for found in names:
+    for found in names_of(parse(sql)):
         name = found if "." in found else f"{home}.{found}"
         if name in relations and name not in seen:
             seen.add(name)
@@ -211,7 +222,7 @@ def _views_under(sql: str, relations: Mapping[str, Relation], seen: set[str], ho
 
 
 def _views_named(sql: str, views: Mapping[str, str]) -> set[str]:
-    """The views whose names are words of a text, and of the texts of those views: where a text has no tree."""
+    """The views whose names are words of a text, and of the texts of those views."""
     seen: set[str] = set()
     texts = [sql]
     while texts:

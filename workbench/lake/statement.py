@@ -14,7 +14,7 @@ from typing import Any
 from workbench.errors import UsageError
 from workbench.lake.reads import VERSIONED_ENGINES
 
-__all__ = ["NoTree", "Relation", "TableUse", "by_hand", "one_expression", "parse", "tables_of"]
+__all__ = ["NoTree", "Relation", "TableUse", "by_hand", "names_of", "one_expression", "parse", "tables_of"]
 
 
 class NoTree(UsageError):
@@ -106,6 +106,19 @@ def tables_of(tree: Any) -> list[TableUse]:
             name = f"{field.table}.{field.name}" if field.table else field.name
             found.append(TableUse(name, _line(field), False, field))
     return sorted(found, key=lambda use: (use.line, use.name))
+
+
+def names_of(tree: Any) -> list[str]:
+    """What a statement may read from: the names of `tables_of`, of views with parameters, and behind IN in brackets (or a column's)."""
+    from sqlglot import exp
+
+    called = [node for node in tree.find_all(exp.Table) if isinstance(node.this, exp.Anonymous)]
+    listed = [c for node in tree.find_all(exp.In) for c in node.expressions if isinstance(c, exp.Column)]
+    return [
+        *(use.name for use in tables_of(tree)),
+        *(f"{node.db}.{node.this.name}" if node.db else node.this.name for node in called),
+        *(f"{column.table}.{column.name}" if column.table else column.name for column in listed),
+    ]
 
 
 def _line(node: Any) -> int:
